@@ -1,0 +1,13 @@
+//! autocodegen turns code snippets into verified programming problems.
+//!
+//! Data flows one way; imports go down this list, never up (`tests/layers.rs` checks it):
+//!
+//! - [`error`]: errors that end a command, faults that are retried
+//! - [`frame`]: Arrow frames on disk: schema, ingest, parts, journal
+//! - [`text`], [`llm`], [`sandbox`]: prompts and replies; the model; the jail
+//! - stages, plan, engine, cli
+
+pub mod error;
+pub mod frame;
+pub mod llm;
+pub mod sandbox;

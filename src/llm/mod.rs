@@ -1,0 +1,14 @@
+//! Asking a language model: chat requests in, replies out.
+
+pub mod chat;
+
+use futures::future::BoxFuture;
+
+use crate::error::Fault;
+use chat::{ChatRequest, Reply};
+
+/// Something that answers chat requests: an HTTP endpoint, a recording, or a constant for benchmarks.
+pub trait Model: Send + Sync {
+    /// Makes one attempt at answering `request`. Retrying is the caller's business.
+    fn ask<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<Reply, Fault>>;
+}
