@@ -11,3 +11,4 @@ pub mod error;
 pub mod frame;
 pub mod llm;
 pub mod sandbox;
+pub mod text;
