@@ -1,6 +1,9 @@
 //! Running untrusted programs: jobs in, verdicts out.
 
 pub mod job;
+pub mod language;
+pub mod splice;
+pub mod toolchain;
 
 use futures::future::BoxFuture;
 

@@ -1,0 +1,56 @@
+//! C++: the solution without its `main`, then the tests, under the headers that both take for granted.
+
+use std::ops::Range;
+
+use super::append::join;
+use super::lex::{Backtick, Kind, Syntax, Token, closing, lex, without};
+use super::{Program, Splicer};
+
+pub(super) const SPLICER: Splicer = Splicer { name: "cpp", values: &[], splice, whole };
+
+const SYNTAX: Syntax = Syntax {
+    text_blocks: false,
+    raw_strings: true,
+    directives: true,
+    backtick: Backtick::Plain,
+    regex: false,
+};
+
+const PRELUDE: &str = "#include <iostream>\nusing namespace std;\n";
+
+fn splice(solution: &str, tests: &str) -> Program {
+    let solution = match main_function(tests) {
+        Some(_) => without(solution, main_function(solution).as_slice()),
+        None => solution.to_owned(),
+    };
+    Program { source: format!("{PRELUDE}{}", join(&solution, tests)), ..Program::default() }
+}
+
+fn whole(source: &str) -> Program {
+    Program { source: source.to_owned(), ..Program::default() }
+}
+
+/// Where `int main(...) { ... }` stands in `source`.
+fn main_function(source: &str) -> Option<Range<usize>> {
+    let tokens = lex(source, &SYNTAX);
+    let name = (0..tokens.len()).find(|&at| {
+        tokens[at].depth == 0
+            && tokens[at].is_word("main")
+            && tokens.get(at + 1).is_some_and(|next| next.is_mark("("))
+    })?;
+    let body = tokens[name..].iter().position(|token| token.depth == 0 && token.is_mark("{"))?;
+    // A declaration without a body ends before any brace.
+    if tokens[name..name + body].iter().any(|token| token.depth == 0 && token.is_mark(";")) {
+        return None;
+    }
+    let end = tokens[closing(&tokens, name + body)].end();
+    Some(tokens[statement_start(&tokens, name)].start..end)
+}
+
+/// The index of the first token of the statement that the token `at` belongs to.
+fn statement_start(tokens: &[Token<'_>], at: usize) -> usize {
+    let before = tokens[..at].iter().rposition(|token| {
+        token.kind == Kind::Directive || token.is_mark(";") || token.is_mark("}") || token.is_mark("{")
+    });
+    before.map_or(0, |before| before + 1)
+}

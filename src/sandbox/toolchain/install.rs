@@ -1,0 +1,95 @@
+//! The commands that install packages, and running them.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::{Missing, Package, first_line, on_path};
+use crate::error::{Error, Result};
+
+/// The commands that install `packages`, in the order to run them, as argument vectors.
+pub fn install_commands(packages: &BTreeSet<Package>) -> Vec<Vec<String>> {
+    let (mut apt, mut pip, mut npm) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for package in packages {
+        match package {
+            Package::Apt(name) => apt.insert(name.as_str()),
+            Package::Pip(name) => pip.insert(name.as_str()),
+            Package::Npm(name) => npm.insert(name.as_str()),
+        };
+    }
+    if !pip.is_empty() && first_line(&["python3", "-m", "pip", "--version"]).is_none() {
+        apt.extend(["python3", "python3-pip"]);
+    }
+    if !npm.is_empty() && on_path("npm").is_none() {
+        apt.insert("npm");
+    }
+    let mut commands = Vec::new();
+    if !apt.is_empty() {
+        commands.push(as_root(&["apt-get", "update"], &BTreeSet::new()));
+        commands.push(as_root(&["apt-get", "install", "-y", "--no-install-recommends"], &apt));
+    }
+    if !pip.is_empty() {
+        let mut command = vec!["python3", "-m", "pip", "install"];
+        if pip_wants_break_system_packages() {
+            command.push("--break-system-packages");
+        }
+        commands.push(command.into_iter().chain(pip).map(str::to_owned).collect());
+    }
+    if !npm.is_empty() {
+        commands.push(as_root(&["npm", "install", "-g"], &npm));
+    }
+    commands
+}
+
+fn as_root(command: &[&str], packages: &BTreeSet<&str>) -> Vec<String> {
+    let sudo = if nix::unistd::geteuid().is_root() { None } else { Some("sudo") };
+    sudo.iter().chain(command).chain(packages).map(|&word| word.to_owned()).collect()
+}
+
+/// Whether the Python on `PATH` is the system's own, into which pip installs only when told to.
+///
+/// Without a Python there is none to ask; the one that apt then brings is the system's.
+fn pip_wants_break_system_packages() -> bool {
+    let ask = "import os, sys, sysconfig; \
+               marker = os.path.join(sysconfig.get_path('stdlib'), 'EXTERNALLY-MANAGED'); \
+               print(sys.prefix == sys.base_prefix and os.path.exists(marker))";
+    first_line(&["python3", "-c", ask]).is_none_or(|answer| answer == "True")
+}
+
+/// Where pip puts the programs of the packages it installs.
+pub(super) fn pip_scripts_directory() -> Option<PathBuf> {
+    let ask = "import sysconfig; print(sysconfig.get_path('scripts'))";
+    first_line(&["python3", "-c", ask]).map(PathBuf::from)
+}
+
+/// Installs everything in `missing`, writing each command to `out` before it runs. What the commands themselves
+/// print goes to stderr.
+///
+/// # Errors
+/// The first command that cannot be started or fails; those after it are not run.
+pub fn install(missing: &[Missing], out: &mut dyn Write) -> Result<()> {
+    let packages = missing.iter().flat_map(|missing| missing.packages.iter().cloned()).collect();
+    for command in install_commands(&packages) {
+        let line = command.join(" ");
+        writeln!(out, "+ {line}")
+            .and_then(|()| out.flush())
+            .map_err(|error| Error::environment(format!("cannot write output: {error}")))?;
+        run(&command).map_err(|error| {
+            error.context(format!("`{line}`")).hint("run the command by hand to see what it needs")
+        })?;
+    }
+    Ok(())
+}
+
+fn run(command: &[String]) -> Result<()> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(()) };
+    let status = Command::new(program)
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .map_err(|error| Error::environment(format!("cannot start: {error}")))?;
+    if status.success() { Ok(()) } else { Err(Error::environment(format!("failed with {status}"))) }
+}
