@@ -93,7 +93,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         .hint("give another folder with --out"));
     }
     let paths = match args.seeds.seeds.as_slice() {
-        [] => bundled::write_seeds(&dir.root().join("bundled"))?
+        [] => bundled::write_seeds(&dir.path().join("bundled"))?
             .into_iter()
             .map(|path| path.to_string_lossy().into_owned())
             .collect(),
@@ -101,7 +101,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     };
     let options = args.seeds.options(paths, draft.reserved_columns());
     let mut file = seed(args, &dir, &options, &languages, earlier, quiet)?;
-    let store = Arc::new(SeedStore::open(&dir.seeds())?);
+    let store = Arc::new(SeedStore::open(&dir.path().join("seeds"))?);
     let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
     draft.check(&columns)?;
     if asks(&draft, Resource::Sandbox) && args.sandbox.sandbox.is_empty() {
@@ -158,7 +158,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         progress.finish();
         let outcome = outcome?;
         finish(&engine, &mut file, &outcome, started)?;
-        summary::print(&plan, &file, dir.root(), progress.pending(), bundled.is_some())?;
+        summary::print(&plan, &file, dir.path(), progress.pending(), bundled.is_some())?;
         match outcome.stopped {
             Some(error) => Err(error),
             None => Ok(u8::from(file.state == State::Pending)),
@@ -184,13 +184,13 @@ fn seed(
                 earlier.partition_rows
             );
         }
-        if earlier.manifest == manifest && earlier.seed_options == seed_options && dir.seeds().exists() {
+        if earlier.manifest == manifest && earlier.seed_options == seed_options && dir.path().join("seeds").exists() {
             return Ok(earlier);
         }
         eprintln!("note: the seeds have changed since the last run; answers that still fit are taken from the journal");
     }
     let bar = crate::cli::progress::ingest(&manifest, quiet);
-    let ingested = ingest(options, languages, &dir.seeds(), &dir.rejected_seeds(), &mut |rows, bytes| {
+    let ingested = ingest(options, languages, &dir.path().join("seeds"), &dir.rejected_part("seed", 0)?, &mut |rows, bytes| {
         bar.set_position(bytes);
         bar.set_message(format!("{rows} seeds"));
     })?;
@@ -229,7 +229,7 @@ fn resources(args: &Args, choice: &ModelChoice, sandbox: Option<Arc<dyn Sandbox>
 
 fn journals(plan: &Plan, dir: &RunDir) -> Result<std::collections::HashMap<Arc<str>, Journal>> {
     let effects = plan.stages.iter().filter(|stage| stage.requests.is_some());
-    effects.map(|stage| Ok((stage.name.clone(), Journal::open(&dir.journal(&stage.name))?))).collect()
+    effects.map(|stage| Ok((stage.name.clone(), Journal::open(&dir.journal(&stage.name)?)?))).collect()
 }
 
 /// The first Ctrl-C (or SIGTERM) drains what is in flight; the second ends the process, which loses nothing either.

@@ -140,9 +140,7 @@ impl Engine {
         let parts = Parts { run: &self.run };
         let steps = &self.plan.steps;
         let mut counts = Counts::default();
-        let Some(languages) = steps.first().and_then(|step| parts.languages(&step.name, n)) else {
-            return Ok((counts, 0, Some(self.from_seeds(n)?)));
-        };
+        let languages = steps.first().and_then(|step| parts.languages(&step.name, n)).unwrap_or_default();
         let fingerprints = self.plan.fingerprints(&self.seeds_fingerprint, &languages);
         let mut done = 0;
         for (step, fingerprint) in steps.iter().zip(fingerprints) {
@@ -150,11 +148,15 @@ impl Engine {
             counts.merge(&sealed);
             done += 1;
         }
+        // What follows was made from something else, or is not complete: it is made anew from the journal.
+        for step in &steps[done..] {
+            parts.discard(&step.name, n)?;
+        }
         match done {
             0 => Ok((counts, 0, Some(self.from_seeds(n)?))),
             done if done == steps.len() => Ok((counts, done, None)),
             done => {
-                let batch = parts.read(&self.run.part(&steps[done - 1].name, n))?;
+                let batch = parts.read(&self.run.part(&steps[done - 1].name, n as u64)?)?;
                 Ok((counts, done, Some(Progress { batch, complete: true, languages })))
             }
         }

@@ -129,13 +129,13 @@ fn leave(stage: &Stage, step: &mut StepResult, change: &Change) -> Result<()> {
             let tally = step.counts.tally(&stage.name, language);
             *tally.rejected.entry(rejection.reason.clone()).or_default() += 1;
             step.rejected.push(RejectedRow {
-                id: ids.value(rejection.row).to_owned(),
-                language: language.to_owned(),
+                id: Some(ids.value(rejection.row).to_owned()),
+                language: Some(language.to_owned()),
                 stage: stage.name.to_string(),
                 reason: rejection.reason.clone(),
-                detail: rejection.detail.clone(),
+                detail: Some(rejection.detail.clone()),
                 source: None,
-                record,
+                record: Some(record),
             });
         }
     }

@@ -27,13 +27,13 @@ pub(super) struct Parts<'a> {
 impl Parts<'_> {
     /// Languages of the rows of partition `n` as its first step's sealed part tells, if there is one.
     pub fn languages(&self, step: &str, n: usize) -> Option<Vec<String>> {
-        let metadata = part::metadata(&self.run.part(step, n)).ok()?;
+        let metadata = part::metadata(&self.run.part(step, n as u64).ok()?).ok()?;
         serde_json::from_str(metadata.get(LANGUAGES)?).ok()
     }
 
     /// Counts of the sealed part, when its fingerprint is the wanted one.
     pub fn sealed(&self, step: &str, n: usize, fingerprint: Key) -> Option<Counts> {
-        let metadata = part::metadata(&self.run.part(step, n)).ok()?;
+        let metadata = part::metadata(&self.run.part(step, n as u64).ok()?).ok()?;
         if *metadata.get(FINGERPRINT)? != fingerprint.to_string() {
             return None;
         }
@@ -62,7 +62,7 @@ impl Parts<'_> {
         result: &StepResult,
         complete: bool,
     ) -> Result<()> {
-        let rejected = self.run.rejected(step, n);
+        let rejected = self.run.rejected_part(step, n as u64)?;
         if result.rejected.is_empty() {
             remove(&rejected)?;
         } else {
@@ -78,21 +78,29 @@ impl Parts<'_> {
             (COUNTS.to_owned(), json(serde_json::to_string(&result.counts))?),
         ]);
         let (path, stale) = if complete {
-            (self.run.part(step, n), self.unsealed(step, n))
+            (self.run.part(step, n as u64)?, self.unsealed(step, n)?)
         } else {
-            (self.unsealed(step, n), self.run.part(step, n))
+            (self.unsealed(step, n)?, self.run.part(step, n as u64)?)
         };
         part::seal(&path, &result.batch.schema(), std::slice::from_ref(&result.batch), &metadata)?;
         remove(&stale)
     }
 
     /// The part of partition `n`, sealed or kept aside; `None` when the step never saw it.
-    pub fn any(&self, step: &str, n: usize) -> Option<PathBuf> {
-        [self.run.part(step, n), self.unsealed(step, n)].into_iter().find(|path| path.exists())
+    pub fn any(&self, step: &str, n: usize) -> Result<Option<PathBuf>> {
+        let paths = [self.run.part(step, n as u64)?, self.unsealed(step, n)?];
+        Ok(paths.into_iter().find(|path| path.exists()))
     }
 
-    fn unsealed(&self, step: &str, n: usize) -> PathBuf {
-        self.run.part(step, n).with_extension("unsealed.parquet")
+    /// Removes whatever the step left of partition `n`.
+    pub fn discard(&self, step: &str, n: usize) -> Result<()> {
+        let number = n as u64;
+        let files = [self.run.part(step, number)?, self.unsealed(step, n)?, self.run.rejected_part(step, number)?];
+        files.iter().try_for_each(|path| remove(path))
+    }
+
+    fn unsealed(&self, step: &str, n: usize) -> Result<PathBuf> {
+        Ok(self.run.part(step, n as u64)?.with_extension("unsealed.parquet"))
     }
 }
 

@@ -45,19 +45,32 @@ pub fn extract_blocks(column: &StringArray, wanted: usize) -> Vec<Result<Vec<Blo
     (0..column.len()).into_par_iter().with_min_len(ROWS_AT_ONCE).map(row).collect()
 }
 
-/// The bodies of the blocks of every reply that has exactly `wanted` of them, as `wanted` columns.
+/// What a column gets of its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The code alone.
+    Body,
+    /// The block as it stands in the reply, fences included.
+    Fenced,
+}
+
+/// The blocks of every reply that has exactly as many as there are `parts`, one column each.
 ///
 /// Misfits are those of [`extract_blocks`].
 ///
 /// # Errors
 /// The columns cannot be put together.
-pub fn block_columns(column: &StringArray, wanted: usize) -> Result<Extracted> {
-    in_chunks(column, wanted, |rows, chunk| {
-        let mut found = Vec::with_capacity(wanted);
+pub fn block_columns(column: &StringArray, parts: &[Part]) -> Result<Extracted> {
+    in_chunks(column, parts.len(), |rows, chunk| {
+        let mut found = Vec::with_capacity(parts.len());
         for row in rows {
             found.clear();
-            let read = reply(column, row).and_then(|text| read_blocks(text, wanted, &mut found));
-            chunk.push(read.map(|()| found.iter().map(|block| block.body.as_ref())));
+            let read = reply(column, row).and_then(|text| read_blocks(text, parts.len(), &mut found));
+            let texts = found.iter().zip(parts).map(|(block, part)| match part {
+                Part::Body => block.body.as_ref(),
+                Part::Fenced => block.raw,
+            });
+            chunk.push(read.map(|()| texts));
         }
     })
 }

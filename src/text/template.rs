@@ -159,6 +159,42 @@ impl Templates {
         Ok(columns)
     }
 
+    /// The columns that any template of `step` needs, over all its languages, sorted.
+    ///
+    /// # Errors
+    /// The step has no template.
+    pub fn step_columns(&self, step: &str) -> Result<Vec<String>> {
+        let languages = self.files.keys().filter_map(|name| {
+            name.strip_prefix(step)?.strip_prefix('/')?.strip_suffix(".txt").filter(|file| !file.starts_with('_'))
+        });
+        let mut columns = BTreeSet::new();
+        let mut found = false;
+        for language in languages {
+            columns.extend(self.columns_used(step, language)?);
+            found = true;
+        }
+        match found {
+            true => Ok(columns.into_iter().collect()),
+            false => Err(Error::usage(format!("there is no template for the step `{step}`"))
+                .hint(format!("templates of a step lie in templates/{step}/<language>.txt; see --templates"))),
+        }
+    }
+
+    /// Writes every template into `dir` by its path and hash, so that the prompts of a run can be rendered again.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        for (name, file) in &self.files {
+            let stem = name.trim_end_matches(".txt");
+            let path = dir.join(format!("{stem}.{}.txt", Key::of(&[&file.source])));
+            let parent = path.parent().unwrap_or(dir);
+            std::fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
+            std::fs::write(&path, &file.source).map_err(|error| Error::io("write", &path, error))?;
+        }
+        Ok(())
+    }
+
     /// The name of the template of `step` for `language`.
     fn name(&self, step: &str, language: &str) -> Result<&str> {
         let candidates = [format!("{step}/{language}.txt"), format!("{step}/default.txt")];
