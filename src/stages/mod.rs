@@ -13,6 +13,9 @@ pub mod registry;
 mod run;
 mod select;
 
+pub use model::{MESSAGES, OUTPUT};
+pub use run::SUCCESS;
+
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
