@@ -13,6 +13,7 @@ use crate::llm::Model;
 use crate::llm::chat::Sampling;
 use crate::llm::client::{Endpoint, HttpModel};
 use crate::llm::recording::{Recording, ReplayModel};
+use crate::llm::secret::Secret;
 use crate::plan::pipeline::ModelDefaults;
 use crate::retry::RetryPolicy;
 use crate::sandbox::Sandbox;
@@ -154,7 +155,7 @@ impl ModelArgs {
             return Ok(ModelChoice { model: Arc::new(ReplayModel::new(recording)), endpoint: None, label });
         }
         if let Some(name) = &self.model {
-            let endpoint = Arc::new(HttpModel::new(self.endpoint()?)?);
+            let endpoint = Arc::new(self.endpoint()?);
             let label = format!("{name} at {}", self.base_url);
             return Ok(ModelChoice { model: endpoint.clone(), endpoint: Some(endpoint), label });
         }
@@ -171,13 +172,14 @@ impl ModelArgs {
         Ok(ModelChoice { model: Arc::new(ReplayModel::new(recording)), endpoint: None, label })
     }
 
-    fn endpoint(&self) -> Result<Endpoint> {
-        let endpoint = Endpoint::new(&self.base_url)?.timeout(Duration::from_secs(self.timeout));
-        match std::env::var(&self.api_key_env) {
-            Ok(key) if !key.trim().is_empty() => Ok(endpoint.api_key(key.trim())),
-            _ if endpoint.is_loopback() => Ok(endpoint),
-            _ => Err(Error::environment(format!("the environment variable {} is not set", self.api_key_env))
-                .hint("put the endpoint's key there, or name another variable with --api-key-env")),
+    /// The endpoint, with its key. Only servers on this machine do without one.
+    fn endpoint(&self) -> Result<HttpModel> {
+        let endpoint = |key| Endpoint { timeout: Duration::from_secs(self.timeout), ..Endpoint::new(&self.base_url, key) };
+        let keyless = HttpModel::new(endpoint(None))?;
+        match Secret::from_env(&self.api_key_env) {
+            Ok(key) => HttpModel::new(endpoint(Some(key))),
+            Err(_) if keyless.is_local() => Ok(keyless),
+            Err(error) => Err(error),
         }
     }
 

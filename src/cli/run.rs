@@ -16,7 +16,7 @@ use crate::frame::ingest::{SeedOptions, SeedStore, ingest, manifest};
 use crate::frame::journal::Journal;
 use crate::frame::key::Key;
 use crate::frame::run_dir::RunDir;
-use crate::llm::recording::Recorder;
+use crate::llm::recorder::Recorder;
 use crate::plan::Plan;
 use crate::plan::pipeline::Pipeline;
 use crate::sandbox::Sandbox;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::frame::journal::Journal;
 use crate::frame::records::{RecordWriter, read_records};
 use crate::frame::rejects::{RejectedRow, rejected_batch};
-use crate::llm::recording::Recorder;
+use crate::llm::recorder::Recorder;
 use crate::plan::Plan;
 use crate::plan::pipeline::Pipeline;
 use crate::stages::registry::Context;

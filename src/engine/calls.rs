@@ -17,8 +17,9 @@ use crate::frame::journal::Journal;
 use crate::frame::key::Key;
 use crate::frame::recorded::Recorded;
 use crate::llm::Model;
-use crate::llm::chat::{ChatRequest, Reply, request_key};
-use crate::llm::recording::Recorder;
+use crate::llm::chat::{ChatRequest, Reply};
+use crate::llm::key::request_key;
+use crate::llm::recorder::Recorder;
 use crate::retry::{RetryPolicy, with_retries};
 use crate::sandbox::Sandbox;
 use crate::sandbox::job::Job;
@@ -219,7 +220,8 @@ impl Calls {
         attempt: impl Fn() -> BoxFuture<'a, Result<T, Fault>>,
     ) -> Result<(T, u32), Fault> {
         let told = |fault: &Fault, wait| self.observer.event(&Event::Retry { stage: &asker.stage, fault, wait });
-        with_retries(&self.resources.retry, self.stop.wait(), |_| attempt(), told).await.map_err(|(fault, _)| fault)
+        let tried = with_retries(&self.resources.retry, self.stop.wait(), |_| attempt(), told).await;
+        tried.result.map(|answer| (answer, tried.attempts))
     }
 
     fn write_down<A: Serialize>(&self, asker: &Asker, key: Key, recorded: &Recorded<A>) -> Result<(), Fault> {

@@ -101,6 +101,11 @@ impl HttpModel {
         Ok(Self { client, endpoint, address: address.into(), chat_url, models_url })
     }
 
+    /// Whether the endpoint is on this machine.
+    pub fn is_local(&self) -> bool {
+        is_loopback(&self.chat_url)
+    }
+
     /// Checks that the endpoint is there, takes the key and knows the model, before anything is paid for.
     ///
     /// Asks for the list of models. An endpoint that has no such list, or is busy, passes.
