@@ -37,8 +37,8 @@ pub fn write_seeds(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The bundled recordings: name and text of each file.
-pub fn replies() -> Vec<(String, String)> {
-    let text = |name: &str| Replies::get(name).map(|file| String::from_utf8_lossy(&file.data).into_owned());
-    Replies::iter().filter_map(|name| Some((format!("data/quickstart/{name}"), text(&name)?))).collect()
+/// The bundled replies, one recorded answer a line.
+pub fn replies() -> String {
+    let files = Replies::iter().filter_map(|name| Replies::get(&name));
+    files.map(|file| String::from_utf8_lossy(&file.data).into_owned()).collect()
 }

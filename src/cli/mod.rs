@@ -8,6 +8,7 @@ mod export;
 mod options;
 mod progress;
 mod query;
+mod reference;
 mod run;
 mod sandbox;
 mod stage;

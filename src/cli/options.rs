@@ -148,7 +148,7 @@ impl ModelArgs {
     ///
     /// # Errors
     /// Nothing is chosen, a recording does not read, or the endpoint's key is missing.
-    pub fn choose(&self, bundled: Option<&[(String, String)]>) -> Result<ModelChoice> {
+    pub fn choose(&self, bundled: Option<&str>) -> Result<ModelChoice> {
         if !self.replay.is_empty() {
             let recording = Recording::load(&self.replay)?;
             let label = format!("{} recorded replies", recording.len());
@@ -159,15 +159,12 @@ impl ModelArgs {
             let label = format!("{name} at {}", self.base_url);
             return Ok(ModelChoice { model: endpoint.clone(), endpoint: Some(endpoint), label });
         }
-        let Some(files) = bundled else {
+        let Some(lines) = bundled else {
             return Err(Error::usage("no model to ask").hint(
                 "give --model NAME (and --base-url URL, with the key in OPENAI_API_KEY), or --replay FILE",
             ));
         };
-        let mut recording = Recording::default();
-        for (name, text) in files {
-            recording.extend(Recording::from_lines(name, text)?);
-        }
+        let recording = Recording::from_lines("data/quickstart", lines)?;
         let label = format!("{} bundled replies, written for the quickstart", recording.len());
         Ok(ModelChoice { model: Arc::new(ReplayModel::new(recording)), endpoint: None, label })
     }
