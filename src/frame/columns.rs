@@ -277,5 +277,6 @@ impl Columns {
 }
 /// A nullable field whose strings are JSON texts.
 pub fn json_field(name: &str) -> Field {
-    Field::new(name, DataType::Utf8, true).with_metadata(HashMap::from([(JSON_TEXT.to_owned(), "true".to_owned())]))
+    Field::new(name, DataType::Utf8, true)
+        .with_metadata(HashMap::from([(JSON_TEXT.to_owned(), "true".to_owned())]))
 }
