@@ -333,16 +333,10 @@ fn nothing_printed_is_lost_by_a_kill() {
 #[test]
 fn a_full_disk_stops_the_append_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-        .arg(dir.path())
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !mounted {
+    let Some(_disk) = common::SmallDisk::mount(dir.path()) else {
         common::skip("a_full_disk_stops_the_append_and_loses_nothing", "a tmpfs cannot be mounted here");
         return;
-    }
-    let _mount = Unmount(dir.path().to_owned());
+    };
     let path = dir.path().join("journal");
     let filler = dir.path().join("filler");
     fs::write(&filler, vec![0; 100_000]).unwrap();
@@ -367,12 +361,4 @@ fn a_full_disk_stops_the_append_and_loses_nothing() {
     journal.append(key(kept), &long(kept)).unwrap();
     drop(journal);
     assert_eq!(records(&Journal::open_with(&path, limits).unwrap()), expected(kept + 1));
-}
-
-struct Unmount(PathBuf);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
