@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use autocodegen::error::{Fault, Recovery};
 use autocodegen::sandbox::Sandbox;
 use autocodegen::sandbox::job::{Job, LimitOverrides, Outcome, Verdict};
-use autocodegen::sandbox::remote::Remote;
+use autocodegen::sandbox::remote::RemoteSandbox;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
@@ -78,14 +78,14 @@ fn passed(stdout: &str) -> Value {
 
 async fn ask(service: Service) -> Result<Verdict, Fault> {
     let url = service.start().await;
-    Remote::new(&[url], 4).unwrap().run(&job()).await
+    RemoteSandbox::new(&[url], None).unwrap().run(&job()).await
 }
 
 #[tokio::test]
 async fn a_job_is_sent_as_the_reference_expects_it() {
     let service = Service::default().answers(passed("hello\n"));
     let url = service.start().await + "/";
-    let remote = Remote::new(&[url], 4).unwrap();
+    let remote = RemoteSandbox::new(&[url], None).unwrap();
     let verdict = remote.run(&job()).await.unwrap();
     assert_eq!(verdict.outcome, Outcome::Passed);
     assert_eq!((verdict.stdout.as_str(), verdict.exit_code, verdict.truncated), ("hello\n", Some(0), false));
@@ -172,7 +172,7 @@ async fn services_take_turns_and_a_failing_one_rests() {
         Service::default().raw(500, HeaderMap::new(), String::new()),
     );
     let urls = [good.start().await, other.start().await, bad.start().await];
-    let remote = Remote::new(&urls, 3).unwrap();
+    let remote = RemoteSandbox::new(&urls, Some(9)).unwrap();
     assert_eq!(remote.capacity(), 9);
     let mut faults = 0;
     for _ in 0..30 {
@@ -193,15 +193,15 @@ async fn nobody_listening_is_a_fault_to_retry() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let fault = Remote::new(&[url], 1).unwrap().run(&job()).await.unwrap_err();
+    let fault = RemoteSandbox::new(&[url], None).unwrap().run(&job()).await.unwrap_err();
     assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "unreachable"));
 }
 
 #[test]
 fn what_is_no_http_url_is_refused() {
     for url in ["", "host:8080", "ftp://host", "not a url"] {
-        let error = Remote::new(&[url.to_owned()], 1).unwrap_err();
+        let error = RemoteSandbox::new(&[url.to_owned()], None).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{url}");
     }
-    assert_eq!(Remote::new(&[], 1).unwrap_err().exit_code(), 2);
+    assert_eq!(RemoteSandbox::new(&[], None).unwrap_err().exit_code(), 2);
 }

@@ -1,5 +1,15 @@
-//! Frames on disk: schema, ingest, parts, journal.
+//! Frames on disk: schema, ingest, records, parts, journal, tables.
 
+pub mod atomic;
+pub mod columns;
+pub mod dataset;
+pub mod ingest;
+pub mod journal;
 pub mod key;
+pub mod part;
 pub mod recorded;
+pub mod records;
+pub mod rejects;
+pub mod run_dir;
 pub mod schema;
+mod table_file;

@@ -21,6 +21,9 @@ use crate::error::{Error, Fault, Recovery, Result};
 /// The longest answer that is read: two outputs of 16 MiB, twice over, escaped.
 const MAX_REPLY_BYTES: usize = 128 * 1024 * 1024;
 
+/// Jobs one service is given at once, unless the caller says otherwise.
+const JOBS_PER_SERVICE: usize = 8;
+
 /// How long a service that failed is left alone while others work.
 const REST: Duration = Duration::from_secs(10);
 
@@ -29,10 +32,10 @@ const GRACE: Duration = Duration::from_secs(120);
 
 /// Sandbox services used in turn.
 #[derive(Debug)]
-pub struct Remote {
+pub struct RemoteSandbox {
     client: Client,
     services: Vec<Service>,
-    jobs_per_service: usize,
+    jobs: usize,
     turn: AtomicUsize,
     submitted: AtomicU64,
 }
@@ -41,16 +44,18 @@ pub struct Remote {
 #[derive(Debug)]
 struct Service {
     submit: Url,
+    /// The base URL without a user name and password, for messages.
+    name: String,
     /// When it may be used again, after a failure.
     rests_until: Mutex<Option<Instant>>,
 }
 
-impl Remote {
-    /// The services at these base URLs, e.g. `http://host:8080`, each given `jobs_per_service` jobs at once.
+impl RemoteSandbox {
+    /// The services at these base URLs, e.g. `http://host:8080`, given `jobs` jobs at once, all together.
     ///
     /// # Errors
     /// No URL, or one that is not an HTTP URL.
-    pub fn new(base_urls: &[String], jobs_per_service: usize) -> Result<Self> {
+    pub fn new(base_urls: &[String], jobs: Option<usize>) -> Result<Self> {
         if base_urls.is_empty() {
             return Err(
                 Error::usage("no sandbox service was given").hint("give one: --sandbox http://host:8080")
@@ -66,7 +71,7 @@ impl Remote {
         Ok(Self {
             client,
             services,
-            jobs_per_service: jobs_per_service.max(1),
+            jobs: jobs.unwrap_or(base_urls.len() * JOBS_PER_SERVICE).max(1),
             turn: AtomicUsize::new(0),
             submitted: AtomicU64::new(0),
         })
@@ -128,23 +133,25 @@ impl Remote {
             return Err(service.refused(response).await);
         }
         let body = service.body(response, MAX_REPLY_BYTES).await?;
-        reply::read(&body, &service.submit)
+        reply::read(&body, &service.name)
     }
 }
 
 impl Service {
     fn new(base_url: &str) -> Result<Self> {
-        let wrong = |why: String| {
+        let wrong = |why: &str| {
             Error::usage(format!("{base_url:?} is not the URL of a sandbox service: {why}"))
                 .hint("it looks like http://host:8080")
         };
-        let mut submit = Url::parse(base_url).map_err(|error| wrong(error.to_string()))?;
+        let mut submit = Url::parse(base_url).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(submit.scheme(), "http" | "https") {
-            return Err(wrong("its scheme is neither http nor https".to_owned()));
+            return Err(wrong("its scheme is neither http nor https"));
         }
+        let name =
+            format!("{}{}", submit.origin().ascii_serialization(), submit.path().trim_end_matches('/'));
         let path = format!("{}/submit", submit.path().trim_end_matches('/'));
         submit.set_path(&path);
-        Ok(Self { submit, rests_until: Mutex::new(None) })
+        Ok(Self { submit, name, rests_until: Mutex::new(None) })
     }
 
     /// How long it should still be left alone.
@@ -159,7 +166,7 @@ impl Service {
     }
 
     fn fault(&self, recovery: Recovery, cause: &'static str, what: &str) -> Fault {
-        Fault::new(recovery, cause, format!("sandbox service {}: {what}", self.submit))
+        Fault::new(recovery, cause, format!("sandbox service {}: {what}", self.name))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Fault {
@@ -211,7 +218,7 @@ fn innermost(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-impl Sandbox for Remote {
+impl Sandbox for RemoteSandbox {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Verdict, Fault>> {
         Box::pin(self.submit(job))
     }
@@ -222,6 +229,11 @@ impl Sandbox for Remote {
     }
 
     fn capacity(&self) -> usize {
-        self.services.len() * self.jobs_per_service
+        self.jobs
+    }
+
+    fn describe(&self) -> String {
+        let urls: Vec<_> = self.services.iter().map(|service| service.name.as_str()).collect();
+        format!("sandbox services {}", urls.join(", "))
     }
 }

@@ -1,6 +1,5 @@
 //! What a service answers, and the verdict or fault it means.
 
-use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -45,7 +44,7 @@ struct Extensions {
 }
 
 /// Reads the answer of the service at `from`.
-pub(super) fn read(body: &[u8], from: &Url) -> Result<Verdict, Fault> {
+pub(super) fn read(body: &[u8], from: &str) -> Result<Verdict, Fault> {
     let fault = |recovery, cause, what: String| {
         Fault::new(recovery, cause, format!("sandbox service {from}: {what}"))
     };
