@@ -2,7 +2,9 @@
 //! key never shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::future::{Future, pending};
+mod servers;
+
+use std::future::pending;
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,83 +19,13 @@ use autocodegen::llm::recorder::Recorder;
 use autocodegen::llm::recording::{Recording, ReplayModel};
 use autocodegen::llm::secret::Secret;
 use autocodegen::retry::{RetryPolicy, with_retries};
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::Request;
-use axum::http::{HeaderMap, Response};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use servers::{Answer, raw, refused, say, scripted};
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
 
 const KEY: &str = "sk-do-not-show-me";
-const LATE: Duration = Duration::from_millis(400);
-
-// ---- servers ----
-
-/// One scripted answer: status, headers, body.
-type Answer = (u16, Vec<(&'static str, String)>, String);
-
-/// A request as the server saw it.
-struct Seen {
-    at: Instant,
-    line: String,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-struct Server {
-    base_url: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
-}
-
-/// Answers the n-th request with the n-th answer, and the rest with the last.
-async fn scripted(answers: Vec<Answer>) -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let log = seen.clone();
-    let app = Router::new().fallback(move |request: Request| async move {
-        let (head, body) = request.into_parts();
-        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-        let line = format!("{} {}", head.method, head.uri.path());
-        let mut log = log.lock().unwrap();
-        let (status, headers, text) = &answers[log.len().min(answers.len() - 1)];
-        log.push(Seen { at: Instant::now(), line, headers: head.headers, body });
-        let response = Response::builder().status(*status);
-        let response = headers.iter().fold(response, |response, (name, value)| response.header(*name, value));
-        response.body(axum::body::Body::from(text.clone())).unwrap()
-    });
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    Server { base_url, seen }
-}
-
-/// A server that hands each connection to `talk`.
-async fn raw<F: Future<Output = ()> + Send + 'static>(talk: fn(TcpStream) -> F) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            tokio::spawn(talk(listener.accept().await.unwrap().0));
-        }
-    });
-    base_url
-}
-
-/// Reads the request, says `reply`, and keeps the connection.
-async fn say(mut stream: TcpStream, reply: &str) -> TcpStream {
-    let mut buffer = vec![0; 4096];
-    while let Ok(Ok(1..)) = timeout(Duration::from_millis(30), stream.read(&mut buffer)).await {}
-    stream.write_all(reply.as_bytes()).await.unwrap();
-    stream
-}
-
-async fn refused() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}/v1", listener.local_addr().unwrap())
-}
-
-// ---- requests ----
+const LATE: Duration = Duration::from_secs(1);
 
 fn model(base_url: &str) -> HttpModel {
     let endpoint = Endpoint::new(base_url, Some(Secret::new(KEY, "MY_KEY").unwrap()));
@@ -130,7 +62,7 @@ fn good() -> String {
 async fn fault(base_url: &str) -> Fault {
     let started = Instant::now();
     let fault = model(base_url).ask(&request()).await.unwrap_err();
-    assert!(started.elapsed() < LATE + Duration::from_secs(1), "took {:?}", started.elapsed());
+    assert!(started.elapsed() < LATE + Duration::from_secs(3), "took {:?}", started.elapsed());
     for text in [&fault.message, &format!("{fault:?}"), fault.hint.as_ref().unwrap_or(&fault.message)] {
         assert!(!text.contains(KEY), "the key shows in: {text}");
     }
@@ -142,8 +74,6 @@ async fn fault(base_url: &str) -> Fault {
 async fn fault_of(answer: Answer) -> Fault {
     fault(&scripted(vec![answer]).await.base_url).await
 }
-
-// ---- tests ----
 
 #[tokio::test]
 async fn a_request_goes_out_and_a_reply_comes_back_whole() {
@@ -187,7 +117,7 @@ async fn latency_runs_to_the_last_byte() {
     })
     .await;
     let reply = model(&slow).ask(&request()).await.unwrap();
-    assert!((120..400).contains(&reply.latency_ms), "{}", reply.latency_ms);
+    assert!((120..1000).contains(&reply.latency_ms), "{}", reply.latency_ms);
 }
 
 #[tokio::test]
@@ -275,8 +205,8 @@ async fn broken_connections() {
         stream.readable().await.unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{").await.unwrap();
     });
-    let servers =
-        [truncated.await, cut_chunk.await, garbage.await, closed.await, reset.await, refused().await];
+    let (_socket, nobody) = refused();
+    let servers = [truncated.await, cut_chunk.await, garbage.await, closed.await, reset.await, nobody];
     for (n, base_url) in servers.iter().enumerate() {
         let fault = fault(base_url).await;
         assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "connection"), "server {n}: {fault}");
@@ -369,7 +299,7 @@ async fn the_check_refuses_what_cannot_work_and_passes_what_might() {
         assert!(!format!("{error:?}").contains(KEY), "{error:?}");
     }
 
-    let base_url = refused().await;
+    let (_socket, base_url) = refused();
     let error = model(&base_url).check(&request().sampling).await.unwrap_err();
     assert_eq!(error.exit_code(), 3);
     assert!(error.to_string().contains(&base_url), "{error}");
@@ -408,7 +338,8 @@ fn log() -> Arc<Mutex<Vec<u8>>> {
     struct Sink(Arc<Mutex<Vec<u8>>>);
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
         }
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())

@@ -28,7 +28,8 @@ struct Asked {
 
 /// Reads the seeds into a temporary folder, renders the first prompts, and prints what a run would ask.
 pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
-    let temp = TempDir::new().map_err(|error| Error::io("create a folder in", &std::env::temp_dir(), error))?;
+    let temp =
+        TempDir::new().map_err(|error| Error::io("create a folder in", &std::env::temp_dir(), error))?;
     let paths = match args.seeds.seeds.as_slice() {
         [] => bundled::write_seeds(&temp.path().join("bundled"))?
             .into_iter()
@@ -38,7 +39,8 @@ pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
     };
     let options = args.seeds.options(paths, plan.reserved_columns());
     let seeds = temp.path().join("seeds");
-    let ingested = ingest(&options, languages, &seeds, &temp.path().join("rejected.parquet"), &mut |_, _| {})?;
+    let ingested =
+        ingest(&options, languages, &seeds, &temp.path().join("rejected.parquet"), &mut |_, _| {})?;
     let store = SeedStore::open(&seeds)?;
     let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
     plan.check(&columns)?;
@@ -51,13 +53,15 @@ pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
         let languages = strings(&prompts, LANGUAGE)?;
         for (row, messages) in strings(&prompts, MESSAGES)?.iter().enumerate() {
             let asked = asked.entry(languages.value(row).to_owned()).or_default();
-            let messages: Vec<Message> = messages.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            let messages: Vec<Message> =
+                messages.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
             if messages.is_empty() {
                 asked.unpromptable += 1;
                 continue;
             }
             asked.requests += 1;
-            asked.characters += messages.iter().map(|message| message.content.chars().count() as u64).sum::<u64>();
+            asked.characters +=
+                messages.iter().map(|message| message.content.chars().count() as u64).sum::<u64>();
             first.get_or_insert(messages);
         }
     }
@@ -101,7 +105,12 @@ fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>
         sum.characters += asked.characters;
         sum.unpromptable += asked.unpromptable;
     }
-    table.add_row(["all".to_owned(), sum.requests.to_string(), sum.characters.to_string(), sum.unpromptable.to_string()]);
+    table.add_row([
+        "all".to_owned(),
+        sum.requests.to_string(),
+        sum.characters.to_string(),
+        sum.unpromptable.to_string(),
+    ]);
     println!("{table}");
     println!("\nat most, if no row is rejected on the way:");
     for stage in &plan.stages {

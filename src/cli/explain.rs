@@ -35,12 +35,18 @@ pub fn run(args: &Args) -> Result<u8> {
     let pipeline = Pipeline::load(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
-    let context = Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16_384 };
+    let context =
+        Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16_384 };
     let plan = Plan::build(&pipeline, &context)?;
-    let columns: Vec<String> = SEED_COLUMNS.iter().map(|name| (*name).to_owned()).chain(args.columns.clone()).collect();
+    let columns: Vec<String> =
+        SEED_COLUMNS.iter().map(|name| (*name).to_owned()).chain(args.columns.clone()).collect();
     plan.check(&columns)?;
-    let languages: Vec<String> = Languages::embedded()?.iter().map(|language| language.name.clone()).collect();
-    let mut table = summary::table(&["stage", "operator", "kind", "needs", "adds", "drops", "per row", "fingerprint"], 0..0);
+    let languages: Vec<String> =
+        Languages::embedded()?.iter().map(|language| language.name.clone()).collect();
+    let mut table = summary::table(
+        &["stage", "operator", "kind", "needs", "adds", "drops", "per row", "fingerprint"],
+        0..0,
+    );
     for row in explain(&plan, &languages) {
         table.add_row([
             row.stage,
@@ -54,6 +60,8 @@ pub fn run(args: &Args) -> Result<u8> {
         ]);
     }
     println!("{}: {}\n{table}", pipeline.name, pipeline.description);
-    println!("Stages of equal fingerprint are executed and sealed together. Toolchain versions, known only when a run starts, also count.");
+    println!(
+        "Stages of equal fingerprint are executed and sealed together. Toolchain versions, known only when a run starts, also count."
+    );
     Ok(0)
 }

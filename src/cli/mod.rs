@@ -23,7 +23,9 @@ use crate::error::{Error, Result};
 /// Turns code snippets into verified programming problems.
 #[derive(Parser)]
 #[command(name = "autocodegen", version, propagate_version = true, max_term_width = 110)]
-#[command(after_help = "Example: autocodegen run            # the bundled seeds, offline, into runs/synthesize")]
+#[command(
+    after_help = "Example: autocodegen run            # the bundled seeds, offline, into runs/synthesize"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

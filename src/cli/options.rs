@@ -171,7 +171,10 @@ impl ModelArgs {
 
     /// The endpoint, with its key. Only servers on this machine do without one.
     fn endpoint(&self) -> Result<HttpModel> {
-        let endpoint = |key| Endpoint { timeout: Duration::from_secs(self.timeout), ..Endpoint::new(&self.base_url, key) };
+        let endpoint = |key| Endpoint {
+            timeout: Duration::from_secs(self.timeout),
+            ..Endpoint::new(&self.base_url, key)
+        };
         let keyless = HttpModel::new(endpoint(None))?;
         match Secret::from_env(&self.api_key_env) {
             Ok(key) => HttpModel::new(endpoint(Some(key))),

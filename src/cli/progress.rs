@@ -102,8 +102,11 @@ impl Progress {
     }
 
     fn line(&self) -> String {
-        let steps: Vec<String> =
-            self.bars.iter().map(|(name, bar)| format!("{name} {}/{}", bar.position(), bar.length().unwrap_or(0))).collect();
+        let steps: Vec<String> = self
+            .bars
+            .iter()
+            .map(|(name, bar)| format!("{name} {}/{}", bar.position(), bar.length().unwrap_or(0)))
+            .collect();
         let mut line = format!("{} | {}", steps.join(", "), self.calls());
         if let Some(waiting) = self.waiting() {
             line.push_str(" | ");
@@ -135,7 +138,9 @@ impl Progress {
         if let Some((_, bar)) = self.bars.last()
             && !bar.is_hidden()
         {
-            bar.set_message(self.calls() + &self.waiting().map(|waiting| format!(" | {waiting}")).unwrap_or_default());
+            bar.set_message(
+                self.calls() + &self.waiting().map(|waiting| format!(" | {waiting}")).unwrap_or_default(),
+            );
         }
         if !self.plain {
             return;
@@ -184,7 +189,8 @@ impl Observer for Progress {
             Event::Retry { stage, fault, wait } => {
                 self.retries.fetch_add(1, Ordering::Relaxed);
                 let what = format!("{stage}: {}", printable(&fault.message));
-                *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some((what, Instant::now() + *wait));
+                *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((what, Instant::now() + *wait));
             }
             Event::Pending { stage, row, fault } => {
                 let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);

@@ -56,7 +56,8 @@ pub fn read(batch: &RecordBatch, first_row: usize) -> Result<RecordBatch> {
     }
     if normal.column_by_name(ID).is_none() {
         let languages = strings(&normal, LANGUAGE)?;
-        let texts = [TEXT, "canonical_solution", "question"].iter().find_map(|name| strings(&normal, name).ok());
+        let texts =
+            [TEXT, "canonical_solution", "question"].iter().find_map(|name| strings(&normal, name).ok());
         let ids = (0..rows).map(|row| {
             let text = texts.map_or("", |texts| texts.value(row));
             row_id(languages.value(row), text, if texts.is_some() { 0 } else { (first_row + row) as u64 })
@@ -118,7 +119,8 @@ fn verdict(result: &Value) -> Verdict {
     let extensions = &response["response_extensions"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let ms = |value: &Value| (value.as_f64().unwrap_or_default() * 1000.0).round() as u64;
-    let stdout = if extensions["stdout"].is_string() { &extensions["stdout"] } else { &response["exec_cout"] };
+    let stdout =
+        if extensions["stdout"].is_string() { &extensions["stdout"] } else { &response["exec_cout"] };
     let outcome: Outcome =
         serde_json::from_value(response["exec_outcome"].clone()).unwrap_or(Outcome::InternalError);
     Verdict {
@@ -174,13 +176,15 @@ fn wrapped(batch: &RecordBatch, columns: Vec<Column>) -> Result<RecordBatch> {
     let languages = strings(&inner, LANGUAGE)?.clone();
     let mut columns = columns_where(&inner, |name| [INDEX, ID, LANGUAGE].contains(&name));
     for (field, values) in results {
-        let Some(texts) = values.as_any().downcast_ref::<StringArray>().filter(|_| is_result(field.name())) else {
+        let Some(texts) = values.as_any().downcast_ref::<StringArray>().filter(|_| is_result(field.name()))
+        else {
             columns.push((field, values));
             continue;
         };
         let json = texts.iter().enumerate().map(|(row, text)| {
-            let verdict: Verdict = serde_json::from_str(text.unwrap_or("null"))
-                .map_err(|error| Error::usage(format!("`{}` of row {}: {error}", field.name(), ids.value(row))))?;
+            let verdict: Verdict = serde_json::from_str(text.unwrap_or("null")).map_err(|error| {
+                Error::usage(format!("`{}` of row {}: {error}", field.name(), ids.value(row)))
+            })?;
             Ok(result(&verdict, languages.value(row), ids.value(row)).to_string())
         });
         let json = StringArray::from_iter_values(json.collect::<Result<Vec<_>>>()?);

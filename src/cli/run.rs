@@ -118,7 +118,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         if let Some(endpoint) = choice.endpoint.as_ref().filter(|_| asks(&draft, Resource::Model)) {
             endpoint.check(&sampling).await?;
         }
-        let plan = Arc::new(Plan::build(&pipeline, &context(sandbox.as_ref()))?);
+        let plan = Arc::new(Plan::build(&pipeline, &context(sandbox.clone()))?);
         templates.save(&dir.templates())?;
         let seen: Vec<String> = file.seeds.by_language.keys().cloned().collect();
         file.fingerprints = plan
@@ -184,16 +184,27 @@ fn seed(
                 earlier.partition_rows
             );
         }
-        if earlier.manifest == manifest && earlier.seed_options == seed_options && dir.path().join("seeds").exists() {
+        if earlier.manifest == manifest
+            && earlier.seed_options == seed_options
+            && dir.path().join("seeds").exists()
+        {
             return Ok(earlier);
         }
-        eprintln!("note: the seeds have changed since the last run; answers that still fit are taken from the journal");
+        eprintln!(
+            "note: the seeds have changed since the last run; answers that still fit are taken from the journal"
+        );
     }
     let bar = crate::cli::progress::ingest(&manifest, quiet);
-    let ingested = ingest(options, languages, &dir.path().join("seeds"), &dir.rejected_part("seed", 0)?, &mut |rows, bytes| {
-        bar.set_position(bytes);
-        bar.set_message(format!("{rows} seeds"));
-    })?;
+    let ingested = ingest(
+        options,
+        languages,
+        &dir.path().join("seeds"),
+        &dir.rejected_part("seed", 0)?,
+        &mut |rows, bytes| {
+            bar.set_position(bytes);
+            bar.set_message(format!("{rows} seeds"));
+        },
+    )?;
     bar.finish_and_clear();
     Ok(RunFile {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -234,7 +245,9 @@ fn journals(plan: &Plan, dir: &RunDir) -> Result<std::collections::HashMap<Arc<s
 
 /// The first Ctrl-C (or SIGTERM) drains what is in flight; the second ends the process, which loses nothing either.
 async fn interrupts(stop: Arc<Stop>) {
-    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return;
+    };
     for first in [true, false] {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
@@ -243,7 +256,9 @@ async fn interrupts(stop: Arc<Stop>) {
         if !first {
             std::process::exit(130);
         }
-        eprintln!("stopping: waiting for the calls in flight (again to stop at once; nothing answered is lost)");
+        eprintln!(
+            "stopping: waiting for the calls in flight (again to stop at once; nothing answered is lost)"
+        );
         stop.interrupt();
     }
 }

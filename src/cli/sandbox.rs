@@ -1,6 +1,11 @@
 //! stub
 /// a
-#[derive(clap::Subcommand)] pub enum Command { /// x
-Exec }
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// x
+    Exec,
+}
 /// x
-pub fn run(_a:&Command)->crate::error::Result<u8>{Ok(0)}
+pub fn run(_a: &Command) -> crate::error::Result<u8> {
+    Ok(0)
+}

@@ -70,10 +70,12 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             max_output_bytes: args.max_output_bytes,
         };
         let draft = Plan::build(&wanted, &context(None))?;
-        let asks = |resource| draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource));
+        let asks = |resource| {
+            draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
+        };
         let choice = if asks(Resource::Model) { Some(args.model.choose(None)?) } else { None };
         let sandbox = if asks(Resource::Sandbox) { Some(args.sandbox.choose()?) } else { None };
-        let mut plan = Plan::build(&wanted, &context(sandbox.as_ref()))?;
+        let mut plan = Plan::build(&wanted, &context(sandbox.clone()))?;
         // In files the conversation stays beside the reply, as users of the field expect.
         for stage in &mut plan.stages {
             stage.drops.retain(|name| name != MESSAGES);
@@ -138,7 +140,8 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
     let op = plan.stages.last().map_or("", |stage| stage.op);
     for batch in read_records(&args.input, ROWS)? {
         let batch = reference::read(&batch?, row)?;
-        let columns: Vec<String> = batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
+        let columns: Vec<String> =
+            batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
         plan.check(&columns).map_err(|error| error.context(args.input.display()))?;
         row += batch.num_rows();
         let result = execute(plan, 0..plan.stages.len(), batch, calls).await?;
@@ -159,7 +162,9 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
 fn write_rejected(path: &Path, rows: &[RejectedRow]) -> Result<()> {
     if rows.is_empty() {
         return match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path, error))
+            }
             _ => Ok(()),
         };
     }

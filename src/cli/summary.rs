@@ -46,7 +46,7 @@ pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: PendingCauses, bu
 /// A table whose columns from `numbers` on are numbers.
 pub fn table(header: &[&str], numbers: std::ops::Range<usize>) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
     for at in numbers {
         if let Some(column) = table.column_mut(at) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -56,7 +56,8 @@ pub fn table(header: &[&str], numbers: std::ops::Range<usize>) -> Table {
 }
 
 fn funnel(plan: &Plan, file: &RunFile) -> Table {
-    let mut table = table(&["stage", "in", "kept", "rejected", "pending", "tokens", "time", "rejected because"], 1..7);
+    let mut table =
+        table(&["stage", "in", "kept", "rejected", "pending", "tokens", "time", "rejected because"], 1..7);
     let seeds = &file.seeds;
     let read = seeds.rows + seeds.duplicates + seeds.rejected.values().sum::<u64>();
     let mut reasons = seeds.rejected.clone();

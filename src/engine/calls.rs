@@ -219,7 +219,8 @@ impl Calls {
         asker: &Asker,
         attempt: impl Fn() -> BoxFuture<'a, Result<T, Fault>>,
     ) -> Result<(T, u32), Fault> {
-        let told = |fault: &Fault, wait| self.observer.event(&Event::Retry { stage: &asker.stage, fault, wait });
+        let told =
+            |fault: &Fault, wait| self.observer.event(&Event::Retry { stage: &asker.stage, fault, wait });
         let tried = with_retries(&self.resources.retry, self.stop.wait(), |_| attempt(), told).await;
         tried.result.map(|answer| (answer, tried.attempts))
     }

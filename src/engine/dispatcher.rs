@@ -88,7 +88,10 @@ impl Engine {
         self.calls.sync()?;
         match failed {
             Some(error) => Err(error),
-            None => Ok(Outcome { counts: self.with_untouched(counts, todo)?, stopped: self.calls.stop.take_cause() }),
+            None => Ok(Outcome {
+                counts: self.with_untouched(counts, todo)?,
+                stopped: self.calls.stop.take_cause(),
+            }),
         }
     }
 
@@ -164,8 +167,10 @@ impl Engine {
 
     fn from_seeds(&self, n: usize) -> Result<Progress> {
         let batch = self.seeds_of(n)?;
-        let mut languages: Vec<String> =
-            strings(&batch, LANGUAGE)?.iter().map(|language| language.unwrap_or_default().to_owned()).collect();
+        let mut languages: Vec<String> = strings(&batch, LANGUAGE)?
+            .iter()
+            .map(|language| language.unwrap_or_default().to_owned())
+            .collect();
         languages.sort();
         languages.dedup();
         Ok(Progress { batch, complete: true, languages })

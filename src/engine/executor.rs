@@ -108,12 +108,17 @@ async fn ask(
             }
             Err(fault) => {
                 tally.pending += 1;
-                calls.observer().event(&Event::Pending { stage: &stage.name, row: ids.value(row), fault: &fault });
+                calls.observer().event(&Event::Pending {
+                    stage: &stage.name,
+                    row: ids.value(row),
+                    fault: &fault,
+                });
             }
         }
     }
-    step.batch = filter_record_batch(&step.batch, &BooleanArray::from(kept))
-        .map_err(|error| Error::usage(format!("stage `{}`: cannot set pending rows aside: {error}", stage.name)))?;
+    step.batch = filter_record_batch(&step.batch, &BooleanArray::from(kept)).map_err(|error| {
+        Error::usage(format!("stage `{}`: cannot set pending rows aside: {error}", stage.name))
+    })?;
     Ok(answered)
 }
 
@@ -162,5 +167,7 @@ pub async fn on_rayon<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
         // The receiver is gone only when the run is being torn down.
         let _ = done.send(work());
     });
-    result.await.unwrap_or_else(|_| Err(Error::environment("a worker thread died; this is a defect of autocodegen")))
+    result
+        .await
+        .unwrap_or_else(|_| Err(Error::environment("a worker thread died; this is a defect of autocodegen")))
 }

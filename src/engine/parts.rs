@@ -95,7 +95,8 @@ impl Parts<'_> {
     /// Removes whatever the step left of partition `n`.
     pub fn discard(&self, step: &str, n: usize) -> Result<()> {
         let number = n as u64;
-        let files = [self.run.part(step, number)?, self.unsealed(step, n)?, self.run.rejected_part(step, number)?];
+        let files =
+            [self.run.part(step, number)?, self.unsealed(step, n)?, self.run.rejected_part(step, number)?];
         files.iter().try_for_each(|path| remove(path))
     }
 

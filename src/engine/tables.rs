@@ -56,7 +56,12 @@ pub fn write(engine: &Engine, counts: &Counts) -> Result<()> {
     replies(engine, &run.replies())?;
     verdicts(engine, &run.verdicts())?;
     let stages = stages(&engine.plan, counts)?;
-    part::seal(&run.path().join(STAGES_FILE), &stages.schema(), std::slice::from_ref(&stages), &BTreeMap::new())
+    part::seal(
+        &run.path().join(STAGES_FILE),
+        &stages.schema(),
+        std::slice::from_ref(&stages),
+        &BTreeMap::new(),
+    )
 }
 
 /// Writes the rows of `parts`, in order, as the table `dir`.
@@ -142,8 +147,14 @@ fn verdict_batch(records: &[Recorded<Verdict>]) -> Result<RecordBatch> {
     columns.extend([
         ("outcome", texts(records, |r| r.answer.outcome.name().to_owned())),
         ("reason", texts(records, |r| r.answer.reason.clone())),
-        ("exit_code", Arc::new(records.iter().map(|r| r.answer.exit_code).collect::<arrow_array::Int32Array>()) as _),
-        ("signal", Arc::new(records.iter().map(|r| r.answer.signal).collect::<arrow_array::Int32Array>()) as _),
+        (
+            "exit_code",
+            Arc::new(records.iter().map(|r| r.answer.exit_code).collect::<arrow_array::Int32Array>()) as _,
+        ),
+        (
+            "signal",
+            Arc::new(records.iter().map(|r| r.answer.signal).collect::<arrow_array::Int32Array>()) as _,
+        ),
         ("wall_ms", numbers(records, |r| r.answer.usage.wall_ms)),
         ("cpu_ms", numbers(records, |r| r.answer.usage.cpu_ms)),
         ("peak_rss_bytes", numbers(records, |r| r.answer.usage.peak_rss_bytes)),

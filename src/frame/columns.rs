@@ -18,6 +18,11 @@ pub fn is_json_text(field: &Field) -> bool {
     field.metadata().contains_key(JSON_TEXT)
 }
 
+/// A nullable field whose strings are JSON texts.
+pub fn json_field(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true).with_metadata(HashMap::from([(JSON_TEXT.into(), "true".into())]))
+}
+
 /// What a JSON value is, as far as a column's type goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -162,7 +167,7 @@ impl ColumnType {
             Self::Learnt(kind) => {
                 let field = Field::new(name, kind.data_type(), true);
                 match kind {
-                    Kind::Json => field.with_metadata(HashMap::from([(JSON_TEXT.into(), "true".into())])),
+                    Kind::Json => json_field(name),
                     _ => field,
                 }
             }
@@ -234,11 +239,6 @@ impl Columns {
         self.columns.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.columns.is_empty()
-    }
-
     /// Where the column `name` is.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.positions.get(name).copied()
@@ -274,8 +274,4 @@ impl Columns {
     pub fn fields(&self) -> impl Iterator<Item = Field> {
         self.iter().map(|(name, of)| of.field(name))
     }
-}
-/// A nullable field whose strings are JSON texts.
-pub fn json_field(name: &str) -> Field {
-    Field::new(name, DataType::Utf8, true).with_metadata(HashMap::from([(JSON_TEXT.to_owned(), "true".to_owned())]))
 }

@@ -5,13 +5,33 @@
 //! does not fit what is already written, the pass only reads on to learn the rest and a second pass writes.
 //! Everything is written beside the target and renamed, so a kill leaves nothing that looks complete.
 
+mod block;
+mod inputs;
+mod jsonl;
+pub(in crate::frame) mod parquet;
+mod pass;
+mod reader;
+mod sources;
+mod store;
+pub(in crate::frame) mod writer;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 
+use self::inputs::Input;
+use self::pass::Passed;
+use self::reader::Reader;
+pub use self::store::SeedStore;
 use crate::error::{Error, Result};
+use crate::frame::columns::Columns;
+
+const TEXT_COLUMNS: &[&str] = &["text", "content", "code"];
+const LANGUAGE_COLUMNS: &[&str] = &["language", "lang"];
+/// More columns of the user's than this are taken for data in the place of names.
+const MAX_OWN_COLUMNS: usize = 256;
 
 /// What ingest must know about languages.
 pub trait Languages: Sync {
@@ -90,13 +110,12 @@ pub struct Ingested {
     pub bytes: u64,
 }
 
-/// The input files, sorted by path; cheap, nothing is read.
+/// The input files, sorted by path; cheap, no more than their first bytes is read.
 ///
 /// # Errors
 /// Usage errors: a path that is not there, a glob or folder without any seed file.
 pub fn manifest(options: &SeedOptions, languages: &dyn Languages) -> Result<Vec<ManifestEntry>> {
-    let _ = (options, languages);
-    Err(Error::usage("not there yet"))
+    Ok(inputs::find(options, languages)?.iter().map(Input::manifest_entry).collect())
 }
 
 /// Reads all inputs into the seed frame `seed_dir` (replaced if it exists) and the rejected rows into
@@ -115,9 +134,26 @@ pub fn ingest(
     rejected_file: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Ingested> {
-    let _ = (options, languages, seed_dir, rejected_file, progress);
-    Err(Error::usage("not there yet"))
+    if let Some(name) = options.language.as_ref().filter(|name| languages.resolve(name).is_none()) {
+        return Err(Error::usage(format!("there is no language `{name}`")).hint("see --language"));
+    }
+    let inputs = inputs::find(options, languages)?;
+    let mut columns = Columns::default();
+    let reader = Reader::new(options, languages, &inputs, &mut columns)?;
+    if columns.len() > MAX_OWN_COLUMNS {
+        let count = columns.len();
+        return Err(Error::usage(format!(
+            "the Parquet inputs have {count} columns besides text and language"
+        ))
+        .hint(format!("at most {MAX_OWN_COLUMNS} come along: drop some")));
+    }
+    loop {
+        match pass::run(&reader, columns, options.limit, seed_dir, rejected_file, progress)? {
+            Passed::Widened(wider) => columns = wider,
+            Passed::Complete(ingested) => {
+                let bytes = inputs.iter().map(|input| input.size).sum();
+                return Ok(Ingested { files: inputs.len() as u64, bytes, ..ingested });
+            }
+        }
+    }
 }
-
-mod store;
-pub use store::SeedStore;

@@ -1,53 +1,66 @@
 //! Record files of the `stage` command: JSONL or Parquet in, JSONL or Parquet out.
+//!
+//! JSON values keep their meaning from JSONL through frames to JSONL: booleans, numbers and strings become Arrow
+//! columns, everything else (objects, arrays, columns of mixed types) JSON text in columns that say so in their
+//! metadata, so that writing puts the values back. What changes: `null` members are left out, and where a column
+//! mixes `1` and `1.5` both are floats.
+
+mod jsonl;
+mod writer;
 
 use std::path::Path;
 
 use arrow_array::RecordBatch;
+use arrow_cast::cast;
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 
-use crate::error::{Error, Result};
+pub use self::writer::{RecordWriter, json_lines};
+use crate::error::Result;
+use crate::frame::columns::is_string;
+use crate::frame::ingest::parquet::{damaged, open};
+use crate::frame::lines::head_of;
 
 /// Batches of the records in a JSONL (plain, gzip, zstd) or Parquet file: all with the same schema, at least one even
 /// when the file has no record.
 pub type Records = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
-/// Reads `path` in batches of `batch_rows` rows.
+/// Reads `path` in batches of `batch_rows` rows. A JSONL file is read twice: the first time for its columns.
 ///
 /// # Errors
 /// The file does not read, or a line is not a JSON object (named by its number).
 pub fn read_records(path: &Path, batch_rows: usize) -> Result<Records> {
-    let _ = (path, batch_rows);
-    Err(Error::usage("not there yet"))
+    if head_of(path, 4)?.starts_with(b"PAR1") || path.extension().is_some_and(|of| of == "parquet") {
+        return read_parquet(path, batch_rows);
+    }
+    jsonl::read(path, batch_rows)
 }
 
-/// Writes a JSONL (`.gz` and `.zst` compress) or `.parquet` file, which appears only when finished.
-pub struct RecordWriter {
-    rows: u64,
+fn read_parquet(path: &Path, batch_rows: usize) -> Result<Records> {
+    let file = open(path)?;
+    let empty = (file.metadata().file_metadata().num_rows() == 0).then(|| file.schema().clone());
+    let batches = file.with_batch_size(batch_rows).build().map_err(|error| damaged(path, &error))?;
+    let path = path.to_owned();
+    let empty = empty.map(|schema| Ok(RecordBatch::new_empty(schema)));
+    let batches = empty.into_iter().chain(batches);
+    Ok(Box::new(batches.map(move |batch| {
+        batch.and_then(|batch| plain_strings(&batch)).map_err(|error| damaged(&path, &error))
+    })))
 }
 
-impl RecordWriter {
-    /// A writer for `path`; the extension decides the format.
-    ///
-    /// # Errors
-    /// The file cannot be created.
-    pub fn create(path: &Path) -> Result<Self> {
-        let _ = path;
-        Err(Error::usage("not there yet"))
+/// `batch` with every kind of string column as Utf8, which is what stages read.
+fn plain_strings(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if is_string(field.data_type()) && *field.data_type() != DataType::Utf8 {
+            let plain =
+                Field::new(field.name(), DataType::Utf8, true).with_metadata(field.metadata().clone());
+            fields.push(plain.into());
+            columns.push(cast(column, &DataType::Utf8)?);
+        } else {
+            fields.push(field.clone());
+            columns.push(column.clone());
+        }
     }
-
-    /// Appends the rows of `batch`. Nulls are left out of JSONL.
-    ///
-    /// # Errors
-    /// The disk, or a schema other than that of the first batch.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.rows += batch.num_rows() as u64;
-        Ok(())
-    }
-
-    /// Puts the file in place and says how many rows it has. Without this call nothing appears.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn finish(self) -> Result<u64> {
-        Ok(self.rows)
-    }
+    let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Schema::new(fields).into(), columns, &options)
 }

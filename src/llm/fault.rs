@@ -32,7 +32,7 @@ pub(super) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], ke
             fault(Recovery::Stop, "payment_required").hint("the account's quota is used up: raise it")
         }
         401 | 403 => fault(Recovery::Stop, "unauthorized").hint(key_hint),
-        300..400 => {
+        300..=399 => {
             let target = headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("elsewhere");
             Fault::new(
                 Recovery::Stop,

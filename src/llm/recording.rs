@@ -50,7 +50,7 @@ impl Recording {
                 }
                 _ => Box::new(BufReader::new(file)),
             };
-            recording.read(&path.display().to_string(), path, lines)?;
+            recording.read(path, lines)?;
         }
         Ok(recording)
     }
@@ -61,7 +61,7 @@ impl Recording {
     /// A line is no recorded answer.
     pub fn from_lines(name: &str, text: &str) -> Result<Self> {
         let mut recording = Self::default();
-        recording.read(name, Path::new(name), text.as_bytes())?;
+        recording.read(Path::new(name), text.as_bytes())?;
         Ok(recording)
     }
 
@@ -75,7 +75,8 @@ impl Recording {
         self.replies.is_empty()
     }
 
-    fn read(&mut self, name: &str, path: &Path, mut lines: impl BufRead) -> Result<()> {
+    fn read(&mut self, path: &Path, mut lines: impl BufRead) -> Result<()> {
+        let name = path.display();
         let mut line = Vec::new();
         for number in 1_u64.. {
             line.clear();

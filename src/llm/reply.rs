@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::{Fault, Recovery};
 use crate::llm::chat::Reply;
-use crate::llm::fault::{ServerError, malformed};
+use crate::llm::fault::{ServerError, malformed, printable};
 
 /// The reply in the body of a successful response. `latency_ms` is left 0.
 ///
@@ -16,8 +16,8 @@ use crate::llm::fault::{ServerError, malformed};
 /// that it failed half-way. Both are worth another try.
 pub(super) fn parse(body: &[u8]) -> Result<Reply, Fault> {
     let completion: Value = serde_json::from_slice(body).map_err(|error| {
-        let start = String::from_utf8_lossy(&body[..body.len().min(200)]);
-        malformed(format!("the endpoint's reply is not JSON ({error}); it starts with: {}", start.trim()))
+        let text = String::from_utf8_lossy(body);
+        malformed(format!("the endpoint's reply is not JSON ({error}); it starts with: {}", text.trim()))
     })?;
     let Some(choice) = completion.get("choices").and_then(|choices| choices.get(0)) else {
         let said = ServerError::read(body).message;
@@ -35,8 +35,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Reply, Fault> {
             .find(|text| !text.is_empty())
             .unwrap_or_default()
             .to_owned(),
-        finish_reason: finish_reason.to_owned(),
-        model: text_at(&completion, "model").to_owned(),
+        finish_reason: printable(finish_reason),
+        model: printable(text_at(&completion, "model")),
         prompt_tokens: tokens(usage.get("prompt_tokens")),
         cached_tokens: tokens(cached),
         completion_tokens: tokens(usage.get("completion_tokens")),

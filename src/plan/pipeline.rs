@@ -54,7 +54,9 @@ impl Pipeline {
             return Self::parse(name, &text);
         }
         match Embedded::get(&format!("{name}.toml")) {
-            Some(file) => Self::parse(&format!("data/pipelines/{name}.toml"), &String::from_utf8_lossy(&file.data)),
+            Some(file) => {
+                Self::parse(&format!("data/pipelines/{name}.toml"), &String::from_utf8_lossy(&file.data))
+            }
             None => Err(Error::usage(format!("there is no pipeline called `{name}`")).hint(format!(
                 "pipelines are {}; one of your own is given as a path ending in .toml",
                 Self::names().join(", ")

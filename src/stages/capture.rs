@@ -53,7 +53,8 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
 impl Pure for Capture {
     fn apply(&self, batch: &RecordBatch) -> Result<Change> {
         let runs = Runs::of(batch, &self.tests)?;
-        let mut outputs: Vec<Vec<Option<String>>> = vec![Vec::with_capacity(batch.num_rows()); self.tests.len()];
+        let mut outputs: Vec<Vec<Option<String>>> =
+            vec![Vec::with_capacity(batch.num_rows()); self.tests.len()];
         let mut rejected = Vec::new();
         for row in 0..batch.num_rows() {
             let mut rejection = runs.failure(row);

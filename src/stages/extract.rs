@@ -42,7 +42,10 @@ pub(super) fn build_blocks(spec: &Spec, _context: &Context<'_>) -> Result<Stage>
         return Err(Error::usage(format!("stage `{}`: `into` names no column", spec.name)));
     }
     if let Some(stranger) = config.fenced.iter().find(|name| !config.into.contains(name)) {
-        return Err(Error::usage(format!("stage `{}`: `fenced` names `{stranger}`, which is not in `into`", spec.name)));
+        return Err(Error::usage(format!(
+            "stage `{}`: `fenced` names `{stranger}`, which is not in `into`",
+            spec.name
+        )));
     }
     Ok(Stage {
         name: spec.name.as_str().into(),
@@ -92,7 +95,11 @@ fn change(names: &[String], extracted: Extracted) -> Change {
         add: names.iter().cloned().zip(columns).collect(),
         rejected: misfits
             .filter_map(|(row, misfit)| {
-                misfit.map(|misfit| Rejection { row, reason: misfit.reason.to_owned(), detail: misfit.detail })
+                misfit.map(|misfit| Rejection {
+                    row,
+                    reason: misfit.reason.to_owned(),
+                    detail: misfit.detail,
+                })
             })
             .collect(),
         leading: false,

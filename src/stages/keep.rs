@@ -81,7 +81,11 @@ impl<'a> Runs<'a> {
                 Some(verdict) if verdict.outcome == Outcome::Passed => {}
                 Some(verdict) => {
                     let reason = verdict.outcome.name().to_owned();
-                    return Some(Rejection { row, reason, detail: format!("{tests}: {}", explain(&verdict)) });
+                    return Some(Rejection {
+                        row,
+                        reason,
+                        detail: format!("{tests}: {}", explain(&verdict)),
+                    });
                 }
                 None => {
                     let detail = format!("{tests}: its result is not a verdict");

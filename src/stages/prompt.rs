@@ -32,7 +32,8 @@ struct Prompt {
 pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let Config { template: step } = spec.config()?;
     let templates = context.templates.clone();
-    let columns = templates.step_columns(&step).map_err(|error| error.context(format!("stage `{}`", spec.name)))?;
+    let columns =
+        templates.step_columns(&step).map_err(|error| error.context(format!("stage `{}`", spec.name)))?;
     let mut needs = vec![LANGUAGE.to_owned()];
     needs.extend(columns.iter().filter(|column| *column != LANGUAGE).cloned());
     let (hashed, named) = (templates.clone(), step.clone());
@@ -70,7 +71,8 @@ impl Pure for Prompt {
                 let prompt = self.templates.render(&self.step, languages.value(row), &values)?;
                 let message = |role: &str, content| Message { role: role.to_owned(), content };
                 let system = prompt.system.map(|content| message("system", content));
-                let messages: Vec<Message> = system.into_iter().chain([message("user", prompt.user)]).collect();
+                let messages: Vec<Message> =
+                    system.into_iter().chain([message("user", prompt.user)]).collect();
                 serde_json::to_string(&messages).map_err(|error| Error::usage(error.to_string()))
             })
             .collect();

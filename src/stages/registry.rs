@@ -1,5 +1,7 @@
 //! The table of operators: the only place that knows them all.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
@@ -13,11 +15,11 @@ use crate::text::template::Templates;
 /// What operators are built from besides their own configuration.
 pub struct Context<'a> {
     /// Prompt templates.
-    pub templates: &'a std::sync::Arc<Templates>,
+    pub templates: &'a Arc<Templates>,
     /// Model and sampling that stages start from.
     pub sampling: &'a Sampling,
     /// The sandbox whose identity verdicts depend on. `None` when nothing will run (`explain`).
-    pub sandbox: Option<&'a std::sync::Arc<dyn Sandbox>>,
+    pub sandbox: Option<Arc<dyn Sandbox>>,
     /// Longest captured output of a program that may go into a prompt, bytes.
     pub max_output_bytes: usize,
 }

@@ -46,7 +46,7 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
         return Err(Error::usage(format!("stage `{}`: `tests` names no column", spec.name)));
     }
     let results: Vec<String> = config.tests.iter().map(|tests| result_column(tests)).collect();
-    let sandbox = context.sandbox.cloned();
+    let sandbox = context.sandbox.clone();
     let limits = serde_json::to_string(&config.limits)
         .map_err(|error| Error::usage(format!("stage `{}`: limits: {error}", spec.name)))?;
     Ok(Stage {
@@ -85,8 +85,10 @@ impl Effect for Run {
 
     fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change> {
         let passed = |answer: &Answer| matches!(answer, Answer::Sandbox(v) if v.outcome == Outcome::Passed);
-        let success: BooleanArray =
-            answers.iter().map(|runs| Some(runs.len() == self.config.tests.len() && runs.iter().all(passed))).collect();
+        let success: BooleanArray = answers
+            .iter()
+            .map(|runs| Some(runs.len() == self.config.tests.len() && runs.iter().all(passed)))
+            .collect();
         let mut add: Vec<(String, ArrayRef)> = vec![(SUCCESS.into(), Arc::new(success))];
         for (run, tests) in self.config.tests.iter().enumerate() {
             let verdicts = answers.iter().map(|runs| runs.get(run).map(serde_json::to_string).transpose());

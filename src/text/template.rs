@@ -165,7 +165,10 @@ impl Templates {
     /// The step has no template.
     pub fn step_columns(&self, step: &str) -> Result<Vec<String>> {
         let languages = self.files.keys().filter_map(|name| {
-            name.strip_prefix(step)?.strip_prefix('/')?.strip_suffix(".txt").filter(|file| !file.starts_with('_'))
+            name.strip_prefix(step)?
+                .strip_prefix('/')?
+                .strip_suffix(".txt")
+                .filter(|file| !file.starts_with('_'))
         });
         let mut columns = BTreeSet::new();
         let mut found = false;
@@ -175,8 +178,9 @@ impl Templates {
         }
         match found {
             true => Ok(columns.into_iter().collect()),
-            false => Err(Error::usage(format!("there is no template for the step `{step}`"))
-                .hint(format!("templates of a step lie in templates/{step}/<language>.txt; see --templates"))),
+            false => Err(Error::usage(format!("there is no template for the step `{step}`")).hint(format!(
+                "templates of a step lie in templates/{step}/<language>.txt; see --templates"
+            ))),
         }
     }
 

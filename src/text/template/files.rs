@@ -93,7 +93,7 @@ pub(super) fn in_dir(dir: &Path) -> Result<BTreeMap<String, File>> {
                 Error::usage(format!("the name of template {} is not UTF-8", path.display()))
             })?;
         let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
-        let (name, file) = read(name, bytes).map_err(|error| error.context(dir.display()))?;
+        let (name, file) = read(name, bytes)?;
         files.insert(name, file);
     }
     Ok(files)
