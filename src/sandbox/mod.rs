@@ -2,6 +2,7 @@
 
 pub mod job;
 pub mod language;
+pub mod local;
 pub mod splice;
 pub mod toolchain;
 
