@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 
 const REPLIES: usize = 100_000;
 const REPLY_BYTES: usize = 4_860; // 5,050 once newlines and quotes are escaped
-const ROW_GROUP: usize = 2_000;
+const ROW_GROUP: usize = 1_000;
+const BATCH: usize = 64; // 320 KB of replies: they stay in the cache
 const CHUNK_BYTES: usize = 1 << 20;
 
 const REFERENCE: &str = r#"
@@ -223,6 +224,7 @@ fn from_parquet(input: &Path) -> Count {
         let file = File::open(input).unwrap();
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
             .with_row_groups(vec![group])
+            .with_batch_size(BATCH)
             .build()
             .unwrap();
         let batches = reader.map(|batch| {
