@@ -575,7 +575,8 @@ fn record() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        (-1e9..1e9).prop_map(|number: f64| json!(number)),
+        // Few digits: serde_json, which reads the files back here, rounds long ones.
+        any::<i32>().prop_map(|number| json!(f64::from(number) / 8.0)),
         ".{0,8}".prop_map(Value::from),
     ];
     let value = leaf.prop_recursive(3, 16, 4, |inner| {
@@ -613,7 +614,7 @@ fn any_line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_lines_never_panic_and_add_up(mut given in prop::collection::vec(any_line(), 0..20)) {
