@@ -23,6 +23,7 @@ use autocodegen::frame::part::{self, Scan};
 use autocodegen::frame::rejects::{RejectedRow, rejected_batch, rows_as_json};
 use autocodegen::frame::run_dir::RunDir;
 use autocodegen::frame::schema::rejected_schema;
+use proptest::prelude::*;
 
 /// Rows `from..to` of an endless table with a column of each kind users bring along.
 fn table(from: i64, to: i64) -> RecordBatch {
@@ -262,6 +263,30 @@ fn a_damaged_part_is_an_error_with_its_name() {
     assert!(missing.to_string().contains("missing.parquet"), "{missing}");
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever bytes of a part are overwritten: rows or an error, no panic.
+    #[test]
+    fn arbitrary_damage_does_not_panic(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("part.parquet");
+        let rows = table(0, 50);
+        part::seal(&path, &rows.schema(), &[rows], &metadata()).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        fs::write(&path, bytes).unwrap();
+        for batch in part::read(&path).map(|(batches, _)| batches).unwrap_or_default() {
+            prop_assert!(batch.num_rows() <= 1024);
+        }
+    }
+}
+
 #[test]
 fn a_scan_picks_columns() {
     let dir = tempfile::tempdir().unwrap();
@@ -393,7 +418,8 @@ fn a_directory_with_other_things_is_not_taken_over() {
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("not empty") && error.hint_text().is_some(), "{error}");
     assert_eq!(names(dir.path()), ["thesis.txt"]);
-    assert!(RunDir::open_or_create(&dir.path().join("thesis.txt")).is_err(), "a file is no directory");
+    let error = RunDir::open_or_create(&dir.path().join("thesis.txt")).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
 }
 
 #[test]
