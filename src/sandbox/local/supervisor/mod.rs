@@ -166,6 +166,12 @@ impl LocalSandbox {
         let (language, known, toolchain) = self.language(&job.language).await?;
         let mut view = View { read_only: toolchain.mounts.clone(), ..View::default() };
         if let Some(warm) = &language.warm {
+            if self.options.isolation == Isolation::Reduced {
+                let message =
+                    format!("{} needs an overlay of prepared files, which needs namespaces", language.name);
+                return Err(Fault::new(Recovery::Pend, "isolation", message)
+                    .hint("run where namespaces are allowed, without asking for reduced isolation"));
+            }
             let prepare = || self.warm_up(language, warm, toolchain);
             let cache = known.warmed.get_or_try_init(prepare).await?;
             view.layered.push((cache.clone(), PathBuf::from(&warm.directory)));
