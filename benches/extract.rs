@@ -17,7 +17,7 @@ use std::time::Instant;
 use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, RecordBatch, StringArray};
 use autocodegen::frame::schema;
-use autocodegen::text::extract::{Extracted, block_columns};
+use autocodegen::text::extract::{Extracted, Part, block_columns};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::file::properties::WriterProperties;
@@ -174,7 +174,7 @@ fn from_jsonl(input: &Path, output: &Path) -> usize {
     // Chunks of whole lines; what follows the last newline is the beginning of the next chunk.
     let chunks = std::iter::from_fn(move || {
         let mut chunk = std::mem::take(&mut torn);
-        input.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk).unwrap();
+        Read::by_ref(&mut input).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).unwrap();
         let whole = memchr::memrchr(b'\n', &chunk)? + 1;
         torn = chunk.split_off(whole);
         Some(chunk)
@@ -185,7 +185,7 @@ fn from_jsonl(input: &Path, output: &Path) -> usize {
             replies.append_value(serde_json::from_slice::<Reply>(line).unwrap().output);
         }
         drop(chunk);
-        write(&block_columns(&replies.finish(), 3).unwrap(), &out)
+        write(&block_columns(&replies.finish(), &[Part::Body; 3]).unwrap(), &out)
     });
     records.sum()
 }
@@ -202,7 +202,7 @@ fn from_parquet(input: &Path, output: &Path) -> usize {
             .build()
             .unwrap();
         let write = |batch: RecordBatch| {
-            write(&block_columns(schema::strings(&batch, "output").unwrap(), 3).unwrap(), &out)
+            write(&block_columns(schema::strings(&batch, "output").unwrap(), &[Part::Body; 3]).unwrap(), &out)
         };
         reader.map(|batch| write(batch.unwrap())).sum::<usize>()
     });

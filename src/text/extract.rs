@@ -204,7 +204,7 @@ mod tests {
         let one = "a\n```py\n1\n```\n";
         let two = "```py\n1\n```\n  ```\n  2\n  ```";
         let column = StringArray::from(vec![Some(two), Some(one), None, Some("```py\n1\n```\n```\n2")]);
-        let extracted = block_columns(&column, 2).unwrap();
+        let extracted = block_columns(&column, &[Part::Body; 2]).unwrap();
         let values = |at: usize| extracted.columns[at].iter().collect::<Vec<_>>();
         assert_eq!(values(0), [Some("1"), None, None, None]);
         assert_eq!(values(1), [Some("2"), None, None, None]);
@@ -237,13 +237,13 @@ mod tests {
             .map(|n| if n % 7 == 0 { "nothing".into() } else { blocks::render("x", &n.to_string()) })
             .collect();
         let column = StringArray::from(replies);
-        let extracted = block_columns(&column, 1).unwrap();
+        let extracted = block_columns(&column, &[Part::Body]).unwrap();
         for (n, value) in extracted.columns[0].iter().enumerate() {
             let expected = (n % 7 != 0).then(|| n.to_string());
             assert_eq!(value, expected.as_deref());
             assert_eq!(extracted.misfits[n].is_some(), n % 7 == 0);
         }
-        assert_eq!(block_columns(&StringArray::new_null(0), 3).unwrap().columns.len(), 3);
+        assert_eq!(block_columns(&StringArray::new_null(0), &[Part::Body; 3]).unwrap().columns.len(), 3);
     }
 
     #[test]
