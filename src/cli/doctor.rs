@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::cli::{runtime, summary};
 use crate::error::{Error, Result};
-use crate::sandbox::Sandbox;
 use crate::sandbox::language::{Language, Languages};
 use crate::sandbox::local::{Isolation, LocalSandbox, Options};
 use crate::sandbox::toolchain::{self, Missing, Toolchain};
@@ -117,7 +116,7 @@ fn install_lines(missing: &[Missing]) -> Vec<String> {
 fn isolation(weakest: Isolation) -> Result<String> {
     runtime()?.block_on(async {
         let options = Options { isolation: weakest, ..Options::default() };
-        LocalSandbox::start(options).map(|sandbox| sandbox.describe())
+        LocalSandbox::start(options).map(|sandbox| sandbox.isolation().to_owned())
     })
 }
 

@@ -22,13 +22,15 @@ pub enum Command {
 
 /// Arguments of `sandbox exec`.
 #[derive(clap::Args)]
-#[command(after_help = "Exit code 0 whatever the verdict; 3 when the toolchain is missing or the sandbox fails.
+#[command(
+    after_help = "Exit code 0 whatever the verdict; 3 when the toolchain is missing or the sandbox fails.
 
 Examples:
   autocodegen sandbox exec program.py
   autocodegen sandbox exec --language cpp --tests tests.cpp --timeout 10 solution.cpp
   echo 'print(42)' | autocodegen sandbox exec --language python -
-  autocodegen sandbox exec --sandbox http://localhost:8080 program.go")]
+  autocodegen sandbox exec --sandbox http://localhost:8080 program.go"
+)]
 pub struct ExecArgs {
     /// The program, or the solution when there are tests; `-` reads it from stdin.
     #[arg(value_name = "FILE")]
@@ -137,10 +139,7 @@ fn verdict_json(verdict: &Verdict) -> Value {
     put("invalid_utf8", json!(verdict.invalid_utf8));
     put("compile_message", json!(verdict.compile_message));
     if let Some(Usage { wall_ms, cpu_ms, peak_rss_bytes }) = verdict.compile_usage {
-        put(
-            "compile",
-            json!({ "wall_ms": wall_ms, "cpu_ms": cpu_ms, "peak_rss_bytes": peak_rss_bytes }),
-        );
+        put("compile", json!({ "wall_ms": wall_ms, "cpu_ms": cpu_ms, "peak_rss_bytes": peak_rss_bytes }));
     }
     put("toolchain", json!(verdict.toolchain));
     put("isolation", json!(verdict.isolation));
