@@ -6,8 +6,9 @@ mod common;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -310,7 +311,7 @@ async fn host_network_is_out_of_reach() {
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
     let name = format!("autocodegen-test-{port}");
-    let address = std::os::linux::net::SocketAddrExt::from_abstract_name(&name).unwrap();
+    let address = <SocketAddr as SocketAddrExt>::from_abstract_name(&name).unwrap();
     let abstract_listener = UnixListener::bind_addr(&address).unwrap();
     abstract_listener.set_nonblocking(true).unwrap();
     let source = format!(

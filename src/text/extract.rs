@@ -167,7 +167,10 @@ fn in_chunks(
         .into_par_iter()
         .map(|index| {
             let rows = index * ROWS_AT_ONCE..rows.min((index + 1) * ROWS_AT_ONCE);
-            let builders = (0..parts).map(|_| StringBuilder::with_capacity(rows.len(), 0)).collect();
+            // The parts cannot be longer than the replies; each is taken to have an equal share at first.
+            let offsets = column.value_offsets();
+            let bytes = (offsets[rows.end] - offsets[rows.start]) as usize / parts.max(1);
+            let builders = (0..parts).map(|_| StringBuilder::with_capacity(rows.len(), bytes)).collect();
             let mut chunk = Chunk { builders, misfits: Vec::with_capacity(rows.len()) };
             fill(rows, &mut chunk);
             chunk

@@ -208,7 +208,7 @@ fn program(jail: &Jail<'_>, go: &OwnedFd) -> Result<std::convert::Infallible, Fa
         setresuid(uid, uid, uid).doing("change user")?;
     }
     sys::drop_capabilities().doing("drop capabilities")?;
-    let (argv, env) = (c_strings(jail.argv)?, c_environment(jail.env)?);
+    let (argv, env) = (c_strings(jail.argv)?, c_environment(jail)?);
     // Installing a filter without privileges sets no_new_privs, too.
     for filter in jail.filters {
         seccompiler::apply_filter(filter).doing("install the seccomp filter")?;
@@ -289,10 +289,18 @@ fn c_strings(strings: &[String]) -> Result<Vec<CString>, Failure> {
     strings.iter().map(|text| CString::new(OsStr::new(text).as_bytes()).doing("read the command")).collect()
 }
 
-fn c_environment(env: &[(String, String)]) -> Result<Vec<CString>, Failure> {
-    env.iter()
-        .map(|(name, value)| CString::new(format!("{name}={value}")).doing("read the environment"))
-        .collect()
+/// The environment; without namespaces the folders it names are elsewhere.
+fn c_environment(jail: &Jail<'_>) -> Result<Vec<CString>, Failure> {
+    let folder = |name: &str| match (jail.kind, name) {
+        (Kind::Reduced { .. }, "HOME") => Some(jail.workspace.work()),
+        (Kind::Reduced { .. }, "TMPDIR") => Some(jail.workspace.tmp()),
+        _ => None,
+    };
+    let text = |(name, value): &(String, String)| match folder(name) {
+        Some(folder) => format!("{name}={}", folder.display()),
+        None => format!("{name}={value}"),
+    };
+    jail.env.iter().map(|pair| CString::new(text(pair)).doing("read the environment")).collect()
 }
 
 /// Waits for children until `program` has ended; returns its raw wait status.

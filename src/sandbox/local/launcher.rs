@@ -361,6 +361,8 @@ impl Launcher {
         for work in works {
             self.close(work);
         }
+        // Whoever made it may be gone.
+        let _ = std::fs::remove_dir(&self.scratch);
     }
 }
 

@@ -1,8 +1,10 @@
 //! The launcher process as seen by the supervisor.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{Error, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +45,10 @@ impl Connection {
     /// When it cannot be started, or says that it cannot make jails.
     pub(super) fn start(program: &Path, level: Level, scratch: &Path) -> Result<Self> {
         let scratch = tempfile::Builder::new().prefix("autocodegen-sandbox-").tempdir_in(scratch)?;
+        if level == Level::Reduced {
+            // Work folders are made here, for other users to run programs in.
+            fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o711))?;
+        }
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let child = Command::new(program)

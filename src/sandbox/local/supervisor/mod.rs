@@ -35,7 +35,7 @@ const MOST_JOBS: usize = 1024;
 const VERSION: u32 = 1;
 
 /// How jobs are to be kept apart.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Isolation {
     /// Namespaces; an error where the machine does not allow them.
     #[default]
@@ -166,6 +166,12 @@ impl LocalSandbox {
         let (language, known, toolchain) = self.language(&job.language).await?;
         let mut view = View { read_only: toolchain.mounts.clone(), ..View::default() };
         if let Some(warm) = &language.warm {
+            if self.options.isolation == Isolation::Reduced {
+                let message =
+                    format!("{} needs an overlay of prepared files, which needs namespaces", language.name);
+                return Err(Fault::new(Recovery::Pend, "isolation", message)
+                    .hint("run where namespaces are allowed, without asking for reduced isolation"));
+            }
             let prepare = || self.warm_up(language, warm, toolchain);
             let cache = known.warmed.get_or_try_init(prepare).await?;
             view.layered.push((cache.clone(), PathBuf::from(&warm.directory)));
@@ -265,6 +271,10 @@ impl Sandbox for LocalSandbox {
         });
         let version = version.unwrap_or_default();
         format!("local-{VERSION}:{}:{}:{version}", language.name, &entry[..16])
+    }
+
+    fn describe(&self) -> String {
+        format!("local jails ({})", self.isolation)
     }
 
     fn capacity(&self) -> usize {
