@@ -223,3 +223,15 @@ fn exec_at_a_service_that_is_down_is_an_environment_error() {
     assert!(String::from_utf8_lossy(&output.stderr).contains(&url));
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_autocodegen"));
+    command.args(["doctor", "--language", "shell", "--format", "json"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert_ne!(output.status.code(), Some(101));
+}

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::cli::{runtime, summary};
+use crate::cli::{runtime, summary, write_stdout};
 use crate::error::{Error, Result};
 use crate::sandbox::language::{Language, Languages};
 use crate::sandbox::local::{Isolation, LocalSandbox, Options};
@@ -63,10 +63,10 @@ pub fn run(args: &Args) -> Result<u8> {
         findings = examine(&chosen);
     }
     let isolation = isolation(args.isolation);
-    match args.format {
-        Format::Json => println!("{:#}", as_json(&findings, &isolation)),
-        Format::Table => print_table(&findings, &isolation),
-    }
+    write_stdout(&match args.format {
+        Format::Json => format!("{:#}\n", as_json(&findings, &isolation)),
+        Format::Table => as_table(&findings, &isolation),
+    })?;
     Ok(if isolation.is_ok() && missing(&findings).is_empty() { 0 } else { 3 })
 }
 
@@ -120,14 +120,13 @@ fn isolation(weakest: Isolation) -> Result<String> {
     })
 }
 
-fn print_table(findings: &[Finding<'_>], isolation: &Result<String>) {
+fn as_table(findings: &[Finding<'_>], isolation: &Result<String>) -> String {
+    let mut lines = Vec::new();
     match isolation {
-        Ok(isolation) => println!("isolation: {isolation}"),
+        Ok(isolation) => lines.push(format!("isolation: {isolation}")),
         Err(error) => {
-            println!("isolation: none: {error}");
-            if let Some(hint) = error.hint_text() {
-                println!("  {hint}");
-            }
+            lines.push(format!("isolation: none: {error}"));
+            lines.extend(error.hint_text().map(|hint| format!("  {hint}")));
         }
     }
     let mut table = summary::table(&["language", "toolchain", "missing"], 0..0);
@@ -137,14 +136,13 @@ fn print_table(findings: &[Finding<'_>], isolation: &Result<String>) {
             Err(missing) => table.add_row([language.name.as_str(), "", &missing.programs.join(", ")]),
         };
     }
-    println!("{table}");
-    let absent = missing(findings);
-    if !absent.is_empty() {
-        println!("These commands install what is missing (doctor --install runs them):");
-        for line in install_lines(&absent) {
-            println!("  {line}");
-        }
+    lines.push(table.to_string());
+    let install = install_lines(&missing(findings));
+    if !install.is_empty() {
+        lines.push("These commands install what is missing (doctor --install runs them):".to_owned());
+        lines.extend(install.iter().map(|line| format!("  {line}")));
     }
+    lines.join("\n") + "\n"
 }
 
 fn as_json(findings: &[Finding<'_>], isolation: &Result<String>) -> Value {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::cli::options::SandboxArgs;
-use crate::cli::runtime;
+use crate::cli::{runtime, write_stdout};
 use crate::error::{Error, Fault, Result};
 use crate::sandbox::job::{Job, LimitOverrides, Outcome, Usage, Verdict};
 use crate::sandbox::language::{Language, Languages};
@@ -86,11 +86,12 @@ pub fn run(command: &Command) -> Result<u8> {
     let answer = runtime()?.block_on(async { Ok::<_, Error>(sandbox.choose()?.run(&job).await) })?;
     match answer {
         Ok(verdict) => {
-            println!("{:#}", verdict_json(&verdict));
+            write_stdout(&format!("{:#}\n", verdict_json(&verdict)))?;
             Ok(0)
         }
         Err(fault) if fault.cause == "toolchain_missing" => {
-            println!("{:#}", toolchain_missing_json(language, &fault, args.sandbox.is_empty()));
+            let answer = toolchain_missing_json(language, &fault, args.sandbox.is_empty());
+            write_stdout(&format!("{answer:#}\n"))?;
             Ok(3)
         }
         Err(fault) => Err(fault.into()),
