@@ -28,7 +28,8 @@ fn column(values: Vec<&str>) -> ArrayRef {
 /// A batch from lines of words, the first of which names the columns.
 fn batch(text: &str) -> RecordBatch {
     let lines: Vec<Vec<&str>> = text.trim().lines().map(|line| line.split_whitespace().collect()).collect();
-    let columns = (0..lines[0].len()).map(|at| (lines[0][at], column(lines[1..].iter().map(|line| line[at]).collect())));
+    let columns = (0..lines[0].len())
+        .map(|at| (lines[0][at], column(lines[1..].iter().map(|line| line[at]).collect())));
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
@@ -71,7 +72,8 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
         rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
-    let mut replies = String::from("stage id finish_reason prompt_tokens cached_tokens completion_tokens latency_ms\n");
+    let mut replies =
+        String::from("stage id finish_reason prompt_tokens cached_tokens completion_tokens latency_ms\n");
     for n in 0..=100 {
         replies += &format!("solution.reply r{n} stop 10 4 {} {}\n", n % 2, n * 10);
     }
@@ -93,7 +95,13 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
 }
 
 fn query(run: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_autocodegen")).arg("query").args(args).arg("--run").arg(run).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_autocodegen"))
+        .arg("query")
+        .args(args)
+        .arg("--run")
+        .arg(run)
+        .output()
+        .unwrap()
 }
 
 /// The answer in CSV, without the line that names its columns.
@@ -255,8 +263,14 @@ fn bad_questions_are_refused_with_what_there_is() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["funel"], &["`funel`", "funnel", "pass_rate_by_language"]),
         (&["--sql", "SELECT FROM WHERE"], &["query failed", "tables are dataset, rejected"]),
-        (&["--sql", "SELECT nonsense FROM stages"], &["nonsense", "`stages` has the columns position, stage, op"]),
-        (&["--sql", "SELECT * FROM nowhere"], &["nowhere", "tables are dataset, rejected, replies, verdicts, stages"]),
+        (
+            &["--sql", "SELECT nonsense FROM stages"],
+            &["nonsense", "`stages` has the columns position, stage, op"],
+        ),
+        (
+            &["--sql", "SELECT * FROM nowhere"],
+            &["nowhere", "tables are dataset, rejected, replies, verdicts, stages"],
+        ),
         (&["--sql", "SELECT * FROM dataset"], &["no table `dataset` yet", "autocodegen run"]),
         (&["--sql", "DROP TABLE stages"], &["no SELECT", "cannot be changed"]),
         (&["--sql", "CREATE TABLE a AS SELECT * FROM stages"], &["no SELECT"]),

@@ -5,9 +5,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use polars::error::PolarsResult;
-use polars::prelude::{
-    AnyValue, Column, CsvWriter, DataFrame, JsonFormat, JsonWriter, ParquetWriter, SerWriter,
-};
+use polars::prelude::{AnyValue, Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
+use serde_json::{Map, Value};
 
 use super::message;
 use crate::error::{Error, Result};
@@ -49,17 +48,72 @@ pub fn render(frame: &mut DataFrame, format: Format) -> Result<Vec<u8>> {
     })
 }
 
-fn json(frame: &mut DataFrame) -> PolarsResult<Vec<u8>> {
-    let mut text = Vec::new();
-    JsonWriter::new(&mut text).with_json_format(JsonFormat::Json).finish(frame)?;
-    text.push(b'\n');
+/// Not by polars' own writer, which panics at types such as decimals.
+fn json(frame: &DataFrame) -> PolarsResult<Vec<u8>> {
+    let mut text = b"[".to_vec();
+    for row in 0..frame.height() {
+        let mut object = Map::new();
+        for column in frame.columns() {
+            object.insert(column.name().to_string(), json_value(&column.get(row)?));
+        }
+        text.extend(if row == 0 { "\n" } else { ",\n" }.bytes());
+        text.extend(Value::Object(object).to_string().bytes());
+    }
+    text.extend("\n]\n".bytes());
     Ok(text)
 }
 
-fn csv(frame: &mut DataFrame) -> PolarsResult<Vec<u8>> {
+/// `value` in JSON. What JSON has no type for is its text; numbers that are not finite are null.
+fn json_value(value: &AnyValue<'_>) -> Value {
+    match value {
+        AnyValue::Null => Value::Null,
+        AnyValue::Boolean(value) => Value::from(*value),
+        AnyValue::String(text) => Value::from(*text),
+        AnyValue::StringOwned(text) => Value::from(text.as_str()),
+        AnyValue::Float32(number) => Value::from(*number),
+        AnyValue::Float64(number) => Value::from(*number),
+        AnyValue::List(values) => values.iter().map(|value| json_value(&value)).collect(),
+        AnyValue::Struct(_, _, fields) => {
+            let members = fields.iter().zip(value._iter_struct_av());
+            Value::Object(
+                members.map(|(field, value)| (field.name().to_string(), json_value(&value))).collect(),
+            )
+        }
+        whole if whole.is_integer() => match (whole.extract::<i64>(), whole.extract::<u64>()) {
+            (Some(number), _) => Value::from(number),
+            (None, Some(number)) => Value::from(number),
+            (None, None) => Value::from(whole.to_string()),
+        },
+        other => Value::from(other.to_string()),
+    }
+}
+
+/// Strings as they are, any other value as JSON.
+fn text_of(value: &AnyValue<'_>) -> String {
+    match json_value(value) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+fn csv(frame: &DataFrame) -> PolarsResult<Vec<u8>> {
+    let columns = frame.columns().iter().map(plain).collect::<PolarsResult<_>>()?;
     let mut text = Vec::new();
-    CsvWriter::new(&mut text).finish(frame)?;
+    CsvWriter::new(&mut text).finish(&mut DataFrame::new(frame.height(), columns)?)?;
     Ok(text)
+}
+
+/// `column` as text, unless CSV writes its type: polars refuses dates, lists and others.
+fn plain(column: &Column) -> PolarsResult<Column> {
+    let of = column.dtype();
+    if of.is_primitive_numeric() || of.is_bool() || of.is_string() || of.is_null() {
+        return Ok(column.clone());
+    }
+    let texts = (0..column.len()).map(|row| {
+        let value = column.get(row)?;
+        Ok((!value.is_null()).then(|| text_of(&value)))
+    });
+    Ok(Column::new(column.name().clone(), texts.collect::<PolarsResult<Vec<_>>>()?))
 }
 
 fn parquet(frame: &mut DataFrame) -> PolarsResult<Vec<u8>> {
@@ -115,7 +169,7 @@ fn cell(value: &AnyValue<'_>, limit: Option<usize>) -> String {
         AnyValue::StringOwned(text) => shown(text, limit),
         AnyValue::Float32(number) => trimmed(f64::from(*number)),
         AnyValue::Float64(number) => trimmed(*number),
-        other => shown(&other.to_string(), limit),
+        other => shown(&text_of(other), limit),
     }
 }
 

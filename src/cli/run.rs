@@ -190,10 +190,7 @@ fn seed(
                 earlier.partition_rows
             );
         }
-        if earlier.manifest == manifest
-            && earlier.seed_options == seed_options
-            && dir.seeds().exists()
-        {
+        if earlier.manifest == manifest && earlier.seed_options == seed_options && dir.seeds().exists() {
             return Ok(earlier);
         }
         eprintln!(
@@ -201,16 +198,11 @@ fn seed(
         );
     }
     let bar = crate::cli::progress::ingest(&manifest, quiet);
-    let ingested = ingest(
-        options,
-        languages,
-        &dir.seeds(),
-        &dir.rejected_part("seed", 0)?,
-        &mut |rows, bytes| {
+    let ingested =
+        ingest(options, languages, &dir.seeds(), &dir.rejected_part("seed", 0)?, &mut |rows, bytes| {
             bar.set_position(bytes);
             bar.set_message(format!("{rows} seeds"));
-        },
-    )?;
+        })?;
     bar.finish_and_clear();
     Ok(RunFile {
         version: env!("CARGO_PKG_VERSION").to_owned(),
