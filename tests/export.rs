@@ -167,6 +167,22 @@ fn prompts_are_what_was_sent() {
 }
 
 #[test]
+fn prompts_of_a_run_under_way_are_refused() {
+    let root = small_run();
+    let file = root.path().join("run/run.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\"state\": \"done\""), "{text}");
+    std::fs::write(&file, text.replace("\"state\": \"done\"", "\"state\": \"running\"")).unwrap();
+    let (run, out) = (root.path().join("run"), root.path().join("x.jsonl"));
+    let args =
+        ["export", "--run", run.to_str().unwrap(), "--format", "jsonl", "--out", out.to_str().unwrap()];
+    let output = autocodegen(&[&args[..], &["--with-prompts"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not at its end") && !out.exists());
+    succeed(&args);
+}
+
+#[test]
 fn a_condition_and_shards_keep_rows_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["--format", "jsonl", "--with-prompts", "--shards", "3", "--where", "n >= 10 AND \"n\" < 40"];

@@ -12,7 +12,7 @@ use arrow_schema::{Schema, SchemaRef};
 use arrow_select::take::take_record_batch;
 
 use super::parts::Parts;
-use super::run_file::RunFile;
+use super::run_file::{RunFile, State};
 use crate::error::{Error, Result};
 use crate::frame::columns::json_field;
 use crate::frame::ingest::SeedStore;
@@ -50,14 +50,15 @@ impl Prompts {
     /// The prompts of `run`: one column per prompt stage, named after the first part of the stage's name.
     ///
     /// # Errors
-    /// The run lacks its pipeline, templates, seeds or parts.
+    /// The run is under way or was killed, or lacks its pipeline, templates, seeds or parts.
     pub fn open(run: &RunDir) -> Result<Self> {
         let unfinished = || {
-            Error::usage(format!("{} does not say how its prompts were made", run.path().display()))
-                .hint("run the same `autocodegen run` command again")
+            Error::usage(format!("{} is not at its end: its prompts may change", run.path().display()))
+                .hint("run the same `autocodegen run` command again, then export")
         };
         let file: RunFile = run.read_json()?.ok_or_else(unfinished)?;
-        let hash = file.templates.ok_or_else(unfinished)?;
+        // While it is under way, run.json already names templates that the dataset may not be made with.
+        let hash = file.templates.filter(|_| file.state != State::Running).ok_or_else(unfinished)?;
         let templates = Arc::new(Templates::load(Some(&run.templates().join(hash.to_string())))?);
         let pipeline = Pipeline::load(&run.pipeline().to_string_lossy())?;
         // Prompts depend neither on the sandbox nor on how long outputs may be.
