@@ -3,7 +3,9 @@
 //! Writes the replies as JSONL and as Parquet into a temporary directory, then measures, each in a process of
 //! its own so that peak memory is its own: the library from JSONL, the library from Parquet, and the way the
 //! reference system works (Python: `json.loads` per line, a regular expression over the fences, all records held
-//! and dumped). All write the same records to a JSONL file. `cargo bench --bench extract`; needs python3.
+//! and dumped as JSONL). The library hands its columns on in memory, as a fused stage does, and here drops them
+//! after taking a checksum, which must be that of the reference's file. `cargo bench --bench extract`; needs
+//! python3.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::borrow::Cow;
@@ -11,13 +13,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::builder::StringBuilder;
-use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_array::{RecordBatch, StringArray};
 use autocodegen::frame::schema;
-use autocodegen::text::extract::{Extracted, block_columns};
+use autocodegen::text::extract::{Extracted, Part, block_columns};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::file::properties::WriterProperties;
@@ -26,24 +28,25 @@ use serde::{Deserialize, Serialize};
 
 const REPLIES: usize = 100_000;
 const REPLY_BYTES: usize = 4_860; // 5,050 once newlines and quotes are escaped
-const ROW_GROUP: usize = 2_000;
-const CHUNK_BYTES: usize = 4 << 20;
+const ROW_GROUP: usize = 1_000;
+const BATCH: usize = 64; // 320 KB of replies: they stay in the cache
+const CHUNK_BYTES: usize = 1 << 20;
 
 const REFERENCE: &str = r#"
 import json, re, sys
 rows = []
-with open(sys.argv[1], encoding="utf-8") as lines:
+with open(sys.argv[2], encoding="utf-8") as lines:
     for line in lines:
         record = json.loads(line)
         found = re.findall(r"```\w*\n(.*?)```", record["output"], re.DOTALL)
         if len(found) == 3:
             solution, demo, full = (block.strip() for block in found)
             rows.append({"canonical_solution": solution, "demo_test_func": demo, "full_test_func": full})
-with open(sys.argv[2], "w", encoding="utf-8") as out:
+with open(sys.argv[1], "w", encoding="utf-8") as out:
     for row in rows:
         out.write(json.dumps(row, ensure_ascii=False) + "\n")
 peak = [line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1]
-print(len(rows), peak)
+print(peak)
 "#;
 
 /// One input line.
@@ -53,28 +56,50 @@ struct Reply<'a> {
     output: Cow<'a, str>,
 }
 
-/// One output line.
-#[derive(Serialize)]
-struct Record<'a> {
-    canonical_solution: &'a str,
-    demo_test_func: &'a str,
-    full_test_func: &'a str,
+/// Columns the reference writes, in the order of the blocks.
+const COLUMNS: [&str; 3] = ["canonical_solution", "demo_test_func", "full_test_func"];
+
+/// How many replies had three blocks, and a sum over those blocks that does not depend on their order.
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+struct Count {
+    replies: usize,
+    checksum: u64,
+}
+
+impl Count {
+    fn of<'a>(blocks: impl IntoIterator<Item = &'a str>) -> Self {
+        let weighted = blocks.into_iter().zip(1..).map(|(block, weight)| weight * u64::from(crc(block)));
+        Self { replies: 1, checksum: weighted.fold(0, u64::wrapping_add) }
+    }
+}
+
+impl std::iter::Sum for Count {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, count| Self {
+            replies: sum.replies + count.replies,
+            checksum: sum.checksum.wrapping_add(count.checksum),
+        })
+    }
+}
+
+fn crc(block: &str) -> u32 {
+    crc32fast::hash(block.as_bytes())
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
-        Some("from-jsonl") => report(from_jsonl(Path::new(&arguments[2]), Path::new(&arguments[3]))),
-        Some("from-parquet") => report(from_parquet(Path::new(&arguments[2]), Path::new(&arguments[3]))),
+        Some("from-jsonl") => report(from_jsonl(Path::new(&arguments[2]))),
+        Some("from-parquet") => report(from_parquet(Path::new(&arguments[2]))),
         _ => compare(),
     }
 }
 
-/// What a measured process prints: the records it wrote and its peak resident memory in KiB.
-fn report(records: usize) {
+/// What a measured process prints: its peak resident memory in KiB, and what it counted.
+fn report(count: Count) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    println!("{records} {}", peak.split_whitespace().nth(1).unwrap());
+    println!("{} {} {}", peak.split_whitespace().nth(1).unwrap(), count.replies, count.checksum);
 }
 
 fn compare() {
@@ -84,39 +109,41 @@ fn compare() {
     let megabytes = std::fs::metadata(&jsonl).unwrap().len() as f64 / 1e6;
     println!("{REPLIES} replies, {megabytes:.0} MB of JSONL, {} cores", rayon::current_num_threads());
 
-    let own = std::env::current_exe().unwrap();
-    let measure = |name: &str, command: &mut Command, input: &Path, out: &str| {
+    let measure = |name: &str, command: &mut Command, input: &Path| {
         let start = Instant::now();
-        let output = command.arg(input).arg(dir.path().join(out)).output().unwrap();
+        let output = command.arg(input).output().unwrap();
         let seconds = start.elapsed().as_secs_f64();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let printed = String::from_utf8(output.stdout).unwrap();
-        let (records, peak) = printed.trim().split_once(' ').unwrap();
-        assert_eq!(records, REPLIES.to_string(), "{name} missed some");
-        let peak = peak.parse::<f64>().unwrap() / 1024.0;
+        let mut numbers = printed.split_whitespace();
+        let peak = numbers.next().unwrap().parse::<f64>().unwrap() / 1024.0;
         println!("{name:<24} {seconds:6.2} s {:7.0} MB/s {peak:6.0} MiB peak", megabytes / seconds);
-        seconds
+        let rest: Vec<u64> = numbers.map(|number| number.parse().unwrap()).collect();
+        (seconds, rest)
     };
-    let reference =
-        measure("python, from JSONL", Command::new("python3").args(["-c", REFERENCE]), &jsonl, "reference");
-    let lines = measure("library, from JSONL", Command::new(&own).arg("from-jsonl"), &jsonl, "lines");
-    let frame = measure("library, from Parquet", Command::new(&own).arg("from-parquet"), &parquet, "frame");
+    let own = std::env::current_exe().unwrap();
+    let written = dir.path().join("reference.jsonl");
+    let mut python = Command::new("python3");
+    let (reference, _) = measure("python, from JSONL", python.args(["-c", REFERENCE]).arg(&written), &jsonl);
+    let (lines, of_lines) = measure("library, from JSONL", Command::new(&own).arg("from-jsonl"), &jsonl);
+    let (frame, of_frame) =
+        measure("library, from Parquet", Command::new(&own).arg("from-parquet"), &parquet);
     println!("from JSONL {:.1}x, from Parquet {:.1}x as fast", reference / lines, reference / frame);
 
-    let sorted = |name: &str| {
-        let mut keys: Vec<_> =
-            BufReader::new(File::open(dir.path().join(name)).unwrap()).lines().map(content_key).collect();
-        keys.sort_unstable();
-        keys
-    };
-    assert_eq!(sorted("lines"), sorted("reference"), "the library and the reference disagree");
-    assert_eq!(sorted("frame"), sorted("reference"), "the library and the reference disagree");
+    let expected = read_back(&written);
+    assert_eq!(expected.replies, REPLIES, "the reference missed some");
+    assert_eq!(of_lines, [expected.replies as u64, expected.checksum], "from JSONL: other blocks");
+    assert_eq!(of_frame, [expected.replies as u64, expected.checksum], "from Parquet: other blocks");
 }
 
-/// What a record says, however its line is spaced.
-fn content_key(line: std::io::Result<String>) -> autocodegen::frame::key::Key {
-    let record: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-    autocodegen::frame::key::Key::of(&[record.to_string()])
+/// What the file that the reference wrote holds.
+fn read_back(written: &Path) -> Count {
+    let lines = BufReader::new(File::open(written).unwrap()).lines();
+    let count = |line: std::io::Result<String>| {
+        let record: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        Count::of(COLUMNS.map(|column| record[column].as_str().unwrap()))
+    };
+    lines.map(count).sum()
 }
 
 /// Writes the same replies to both files.
@@ -167,62 +194,50 @@ fn reply(n: usize) -> String {
     text
 }
 
-fn from_jsonl(input: &Path, output: &Path) -> usize {
-    let out = Mutex::new(File::create(output).unwrap());
-    let mut input = File::open(input).unwrap();
+fn from_jsonl(input: &Path) -> Count {
+    let input = File::open(input).unwrap();
     let mut torn = Vec::new();
     // Chunks of whole lines; what follows the last newline is the beginning of the next chunk.
     let chunks = std::iter::from_fn(move || {
         let mut chunk = std::mem::take(&mut torn);
-        input.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk).unwrap();
+        (&input).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).unwrap();
         let whole = memchr::memrchr(b'\n', &chunk)? + 1;
         torn = chunk.split_off(whole);
         Some(chunk)
     });
-    let records = chunks.par_bridge().map(|chunk| {
+    let counts = chunks.par_bridge().map(|chunk| {
         let mut replies = StringBuilder::with_capacity(1024, chunk.len());
         for line in chunk.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             replies.append_value(serde_json::from_slice::<Reply>(line).unwrap().output);
         }
         drop(chunk);
-        write(&block_columns(&replies.finish(), 3).unwrap(), &out)
+        count(&block_columns(&replies.finish(), &[Part::Body; 3]).unwrap())
     });
-    records.sum()
+    counts.sum()
 }
 
-fn from_parquet(input: &Path, output: &Path) -> usize {
-    let out = Mutex::new(File::create(output).unwrap());
+fn from_parquet(input: &Path) -> Count {
     let file = File::open(input).unwrap();
     let metadata = ArrowReaderMetadata::load(&file, Default::default()).unwrap();
     let groups = metadata.metadata().num_row_groups();
-    let records = (0..groups).into_par_iter().with_max_len(1).map(|group| {
+    let counts = (0..groups).into_par_iter().with_max_len(1).map(|group| {
         let file = File::open(input).unwrap();
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
             .with_row_groups(vec![group])
+            .with_batch_size(BATCH)
             .build()
             .unwrap();
-        let write = |batch: RecordBatch| {
-            write(&block_columns(schema::strings(&batch, "output").unwrap(), 3).unwrap(), &out)
-        };
-        reader.map(|batch| write(batch.unwrap())).sum::<usize>()
+        let batches = reader.map(|batch| {
+            let batch = batch.unwrap();
+            count(&block_columns(schema::strings(&batch, "output").unwrap(), &[Part::Body; 3]).unwrap())
+        });
+        batches.sum::<Count>()
     });
-    records.sum()
+    counts.sum()
 }
 
-/// Writes the rows that have all three blocks and gives their number.
-fn write(extracted: &Extracted, out: &Mutex<File>) -> usize {
-    let [solution, demo, full] = extracted.columns.as_slice() else { unreachable!("three were asked for") };
-    let rows: Vec<usize> = (0..solution.len()).filter(|row| extracted.misfits[*row].is_none()).collect();
-    let mut lines = Vec::with_capacity(solution.values().len() * 2);
-    for row in &rows {
-        let record = Record {
-            canonical_solution: solution.value(*row),
-            demo_test_func: demo.value(*row),
-            full_test_func: full.value(*row),
-        };
-        serde_json::to_writer(&mut lines, &record).unwrap();
-        lines.push(b'\n');
-    }
-    out.lock().unwrap().write_all(&lines).unwrap();
-    rows.len()
+/// The rows that have all three blocks.
+fn count(extracted: &Extracted) -> Count {
+    let rows = (0..extracted.misfits.len()).filter(|row| extracted.misfits[*row].is_none());
+    rows.map(|row| Count::of(extracted.columns.iter().map(|column| column.value(row)))).sum()
 }

@@ -207,7 +207,8 @@ async fn broken_connections() {
     });
     let (_socket, nobody) = refused();
     let servers = [truncated.await, cut_chunk.await, garbage.await, closed.await, reset.await, nobody];
-    for (n, base_url) in servers.iter().enumerate() {
+    let no_tls = servers[2].replace("http:", "https:");
+    for (n, base_url) in servers.iter().chain([&no_tls]).enumerate() {
         let fault = fault(base_url).await;
         assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "connection"), "server {n}: {fault}");
         assert!(fault.message.contains(base_url.as_str()), "{}", fault.message);

@@ -1,4 +1,4 @@
-//! Sealed parts, tables and the run directory: same rows, same bytes; whole or not there; locked.
+//! Sealed parts, tables and rejects: same rows, same bytes; whole or not there.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod common;
@@ -6,7 +6,6 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
@@ -21,8 +20,8 @@ use autocodegen::error::Kind;
 use autocodegen::frame::dataset::DatasetWriter;
 use autocodegen::frame::part::{self, Scan};
 use autocodegen::frame::rejects::{RejectedRow, rejected_batch, rows_as_json};
-use autocodegen::frame::run_dir::RunDir;
 use autocodegen::frame::schema::rejected_schema;
+use proptest::prelude::*;
 
 /// Rows `from..to` of an endless table with a column of each kind users bring along.
 fn table(from: i64, to: i64) -> RecordBatch {
@@ -262,6 +261,30 @@ fn a_damaged_part_is_an_error_with_its_name() {
     assert!(missing.to_string().contains("missing.parquet"), "{missing}");
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever bytes of a part are overwritten: rows or an error, no panic.
+    #[test]
+    fn arbitrary_damage_does_not_panic(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("part.parquet");
+        let rows = table(0, 50);
+        part::seal(&path, &rows.schema(), &[rows], &metadata()).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        fs::write(&path, bytes).unwrap();
+        for batch in part::read(&path).map(|(batches, _)| batches).unwrap_or_default() {
+            prop_assert!(batch.num_rows() <= 1024);
+        }
+    }
+}
+
 #[test]
 fn a_scan_picks_columns() {
     let dir = tempfile::tempdir().unwrap();
@@ -310,90 +333,6 @@ fn rejected_rows_carry_what_they_had() {
     assert_eq!(rejected.schema(), rejected_schema());
     assert_eq!(rejected.column_by_name("source").unwrap().as_string::<i32>().value(0), "seeds.jsonl:7");
     assert!(rejected.column_by_name("language").unwrap().is_null(0));
-}
-
-#[test]
-fn a_run_directory_is_locked_against_a_second_process() {
-    const CHILD: &str = "AUTOCODEGEN_TEST_RUN_DIR";
-    if let Some(dir) = std::env::var_os(CHILD) {
-        // The second process.
-        let error = RunDir::open_or_create(Path::new(&dir)).unwrap_err();
-        println!("refused: {} {error}", error.exit_code());
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let run = RunDir::open_or_create(dir.path()).unwrap();
-    let second = || {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_run_directory_is_locked_against_a_second_process", "--nocapture"])
-            .env(CHILD, dir.path())
-            .output()
-            .unwrap()
-    };
-    let output = String::from_utf8(second().stdout).unwrap();
-    let expected = format!("is open in process {}", std::process::id());
-    assert!(output.contains("refused: 2 ") && output.contains(&expected), "{output}");
-    assert!(RunDir::open_read_only(dir.path()).is_ok(), "reading needs no lock");
-    drop(run);
-    assert!(
-        !second().status.success(),
-        "the lock is gone, so the child is not refused and its unwrap_err panics"
-    );
-}
-
-#[test]
-fn a_run_directory_keeps_its_files() {
-    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-    struct Run {
-        rows: u64,
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("runs/mine");
-    assert!(!RunDir::is_run(&path));
-    assert!(RunDir::open_read_only(&path).unwrap_err().hint_text().is_some());
-    let run = RunDir::open_or_create(&path).unwrap();
-    assert!(RunDir::is_run(&path));
-    assert_eq!(run.read_json::<Run>().unwrap(), None);
-    run.write_json(&Run { rows: 1 }).unwrap();
-    run.write_json(&Run { rows: 2 }).unwrap();
-    assert_eq!(run.read_json().unwrap(), Some(Run { rows: 2 }));
-    assert!(run.read_json::<Vec<u64>>().unwrap_err().to_string().contains("run.json"));
-    let part = run.part("solution.reply", 42).unwrap();
-    assert_eq!(part, path.join("stages/solution.reply/part-00042.parquet"));
-    let rows = table(0, 5);
-    part::seal(&part, &rows.schema(), &[rows], &metadata()).unwrap();
-
-    // A killed process leaves temporary files and directories; the next one deletes them and nothing else.
-    let leftovers = [path.join("run.json.tmp-x1"), part.with_file_name("part-00043.parquet.tmp-ab")];
-    leftovers.iter().for_each(|file| fs::write(file, "half").unwrap());
-    fs::create_dir(path.join("dataset.tmp-Zz")).unwrap();
-    drop(run);
-    let run = RunDir::open_or_create(&path).unwrap();
-    assert_eq!(names(&path), ["journal", "run.json", "run.lock", "stages", "templates"]);
-    assert_eq!(names(part.parent().unwrap()), ["part-00042.parquet"]);
-    assert_eq!(run.read_json().unwrap(), Some(Run { rows: 2 }));
-}
-
-#[test]
-fn names_that_leave_the_run_directory_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = RunDir::open_or_create(dir.path()).unwrap();
-    for name in ["", ".", "..", "../x", "a/b", ".hidden", "A", "a b", "a\0", &"a".repeat(101)] {
-        assert!(run.journal(name).is_err(), "{name:?}");
-        assert!(run.part(name, 0).is_err(), "{name:?}");
-    }
-    assert!(run.journal("probe.run-2_b").is_ok());
-}
-
-#[test]
-fn a_directory_with_other_things_is_not_taken_over() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("thesis.txt"), "precious").unwrap();
-    let error = RunDir::open_or_create(dir.path()).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
-    assert!(error.to_string().contains("not empty") && error.hint_text().is_some(), "{error}");
-    assert_eq!(names(dir.path()), ["thesis.txt"]);
-    assert!(RunDir::open_or_create(&dir.path().join("thesis.txt")).is_err(), "a file is no directory");
 }
 
 #[test]

@@ -62,7 +62,7 @@ proptest! {
         let read: Vec<_> = found.iter().map(|block| (block.info, block.body.as_ref())).collect();
         let written: Vec<_> = parts.iter().map(|(_, info, body)| (info.as_str(), body.as_str())).collect();
         prop_assert_eq!(read, written);
-        let columns = extract::block_columns(&column, parts.len()).unwrap().columns;
+        let columns = extract::block_columns(&column, &vec![extract::Part::Body; parts.len()]).unwrap().columns;
         for (column, (_, _, body)) in columns.iter().zip(&parts) {
             prop_assert_eq!(column.value(0), body);
         }

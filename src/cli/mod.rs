@@ -39,7 +39,7 @@ enum Command {
     /// Take seeds through a pipeline into a run directory; run again to resume.
     Run(Box<run::Args>),
     /// Print the plan of a pipeline: stages, columns, fingerprints, requests per row.
-    Explain(explain::Args),
+    Explain(Box<explain::Args>),
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
     Stage(Box<stage::Args>),
     /// Run single programs in the sandbox.

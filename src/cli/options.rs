@@ -213,8 +213,8 @@ impl SandboxArgs {
         if !self.sandbox.is_empty() {
             return Ok(Arc::new(RemoteSandbox::new(&self.sandbox, self.sandbox_jobs)?));
         }
-        let mut options = LocalOptions { isolation: self.isolation, ..LocalOptions::default() };
-        options.jobs = self.sandbox_jobs.unwrap_or(options.jobs);
+        let options =
+            LocalOptions { isolation: self.isolation, jobs: self.sandbox_jobs, ..LocalOptions::default() };
         Ok(Arc::new(LocalSandbox::start(options)?))
     }
 }

@@ -156,7 +156,7 @@ impl Engine {
             parts.discard(&step.name, n)?;
         }
         match done {
-            0 => Ok((counts, 0, Some(self.from_seeds(n)?))),
+            0 => Ok((counts, 0, Some(self.start(n)?))),
             done if done == steps.len() => Ok((counts, done, None)),
             done => {
                 let batch = parts.read(&self.run.part(&steps[done - 1].name, n as u64)?)?;
@@ -165,7 +165,7 @@ impl Engine {
         }
     }
 
-    fn from_seeds(&self, n: usize) -> Result<Progress> {
+    fn start(&self, n: usize) -> Result<Progress> {
         let batch = self.seeds_of(n)?;
         let mut languages: Vec<String> = strings(&batch, LANGUAGE)?
             .iter()

@@ -14,12 +14,14 @@ use crate::error::{Error, Result};
 /// Temporary files and directories carry this in their name; [`remove_leftovers`] deletes them.
 const MARK: &str = ".tmp-";
 
-/// Writes the file `path` through `fill`: temporary file beside it, fsync, rename, fsync of the directory.
+/// Writes the file `path` through `fill`: temporary file beside it, fsync, rename, fsync of the directory, which
+/// is created if it does not exist.
 ///
 /// # Errors
 /// Those of `fill`, and I/O errors; the file that was at `path` before is then untouched.
 pub fn write_file(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let dir = parent(path);
+    fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
     // The umask still applies; tempfile's own default would be readable by the owner only.
     let mut temp = tempfile::Builder::new()
         .prefix(&temp_prefix(path))

@@ -48,15 +48,13 @@ impl Kind {
     /// # Errors
     /// A string with a lone surrogate, which no Unicode text holds.
     pub fn of(raw: &str) -> Result<Self, serde_json::Error> {
+        if raw.contains("\\ud") || raw.contains("\\uD") {
+            serde_json::from_str::<serde_json::Value>(raw)?;
+        }
         Ok(match raw.as_bytes().first() {
             Some(b'n') => Self::Null,
             Some(b't' | b'f') => Self::Bool,
-            Some(b'"') => {
-                if raw.contains("\\u") {
-                    serde_json::from_str::<String>(raw)?;
-                }
-                Self::Text
-            }
+            Some(b'"') => Self::Text,
             Some(b'{' | b'[') | None => Self::Json,
             Some(_) => Self::of_number(raw),
         })

@@ -149,6 +149,9 @@ impl LineChunks {
         let mut bytes = std::mem::take(&mut self.carried);
         while !self.ended {
             self.fill(&mut bytes)?;
+            if self.ended {
+                break;
+            }
             if let Some(end) = memchr::memrchr(b'\n', &bytes) {
                 self.carried = bytes.split_off(end + 1);
                 break;

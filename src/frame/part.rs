@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
@@ -108,14 +109,15 @@ impl Scan {
             let mask = ProjectionMask::roots(builder.parquet_schema(), picked);
             builder = builder.with_projection(mask);
         }
-        let reader = builder.with_batch_size(1024).build().map_err(|error| unreadable(&path, error))?;
+        let builder = builder.with_batch_size(1024);
+        let reader = contain_panics(&path, || builder.build().map_err(|error| unreadable(&path, error)))?;
         Ok((path, schema, reader))
     }
 
     fn advance(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some((path, schema, reader)) = &mut self.open {
-                if let Some(batch) = reader.next() {
+                if let Some(batch) = contain_panics(path, || Ok(reader.next()))? {
                     let batch = batch.map_err(|error| unreadable(path, error))?;
                     return with_schema(&batch, schema).map(Some).map_err(|error| unreadable(path, error));
                 }
@@ -143,7 +145,24 @@ impl Iterator for Scan {
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path, error))
+    contain_panics(path, || {
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path, error))
+    })
+}
+
+/// Runs `read`, which reads the Parquet file `path`, and turns a panic into an error that names the file.
+///
+/// The parquet crate checks most of what it reads, but asserts some of it: a flipped bit in a footer can panic.
+/// Whatever `read` has borrowed must not be used again after an error.
+///
+/// # Errors
+/// Those of `read`, and its panics.
+pub fn contain_panics<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<&str>().map(|why| (*why).to_owned());
+        let why = why.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(unreadable(path, why.unwrap_or_else(|| "the reader panicked".into())))
+    })
 }
 
 fn key_values(builder: &ParquetRecordBatchReaderBuilder<File>) -> BTreeMap<String, String> {

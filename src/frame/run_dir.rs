@@ -38,6 +38,10 @@ impl RunDir {
     /// # Errors
     /// Another process has the run open; `path` holds something else; I/O errors.
     pub fn open_or_create(path: &Path) -> Result<Self> {
+        if path.exists() && !path.is_dir() {
+            return Err(Error::usage(format!("{} is not a directory", path.display()))
+                .hint("give --out a new or empty directory, or that of the run to resume"));
+        }
         fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
         if !Self::is_run(path) && !is_empty(path)? {
             return Err(Error::usage(format!("{} is not empty and not a run directory", path.display()))
@@ -90,20 +94,18 @@ impl RunDir {
         Ok(self.root.join("journal").join(checked(stage)?))
     }
 
-    /// The directory of a stage's sealed parts, created if need be.
+    /// The directory of a stage's sealed parts.
     ///
     /// # Errors
-    /// The stage's name is not fit for a path; I/O errors.
+    /// The stage's name is not fit for a path.
     pub fn stage(&self, stage: &str) -> Result<PathBuf> {
-        let dir = self.root.join("stages").join(checked(stage)?);
-        fs::create_dir_all(&dir).map_err(|error| Error::io("create", &dir, error))?;
-        Ok(dir)
+        Ok(self.root.join("stages").join(checked(stage)?))
     }
 
     /// Sealed part `number` of a stage. Its existence means that the part is complete, rejects included.
     ///
     /// # Errors
-    /// Those of [`RunDir::stage`].
+    /// The stage's name is not fit for a path.
     pub fn part(&self, stage: &str, number: u64) -> Result<PathBuf> {
         Ok(self.stage(stage)?.join(format!("part-{number:05}.parquet")))
     }
@@ -111,7 +113,7 @@ impl RunDir {
     /// Sealed rejects of part `number` of a stage, to be written before the part.
     ///
     /// # Errors
-    /// Those of [`RunDir::stage`].
+    /// The stage's name is not fit for a path.
     pub fn rejected_part(&self, stage: &str, number: u64) -> Result<PathBuf> {
         Ok(self.stage(stage)?.join(format!("rejected-{number:05}.parquet")))
     }
@@ -208,8 +210,12 @@ fn lock(root: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
             file.read_to_string(&mut pid).map_err(failed)?;
-            let root = root.display();
-            return Err(Error::usage(format!("the run {root} is open in process {}", pid.trim()))
+            let owner = match pid.trim() {
+                // It has the lock and has not yet said who it is.
+                "" => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            return Err(Error::usage(format!("the run {} is open in {owner}", root.display()))
                 .hint("wait for that process or stop it, or give another --out"));
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),

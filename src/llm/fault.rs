@@ -65,8 +65,15 @@ pub(super) fn of_transport(address: &str, error: reqwest::Error) -> Fault {
     }
     match (connecting, timeout) {
         (true, _) => {
+            // The TLS library's own error is not to be had from the chain, only its words.
+            let hint = match message.contains("certificate") {
+                true => {
+                    "the server's certificate is not trusted here: see whether ca-certificates is installed"
+                }
+                false => "check the base URL, and that the server is running and can be reached from here",
+            };
             Fault::new(Recovery::Retry, "connection", format!("cannot connect to {address}: {message}"))
-                .hint("check the base URL, and that the server is running and can be reached from here")
+                .hint(hint)
         }
         (false, true) => {
             Fault::new(Recovery::Retry, "timeout", format!("{address} did not answer: {message}"))

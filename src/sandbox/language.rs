@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
 use rust_embed::RustEmbed;
 use serde::Deserialize;
 
@@ -55,6 +56,9 @@ pub struct Language {
     /// Output that contains one of these is a wrong answer whatever the exit code says.
     #[serde(default)]
     pub failure_marks: Vec<String>,
+    /// A regular expression that the error output of a failed run matches when the program could not even be parsed.
+    /// Only for languages that are run from source.
+    pub syntax_error: Option<Pattern>,
     /// Seconds added to every timeout, because the language's own tools are slow to start.
     #[serde(default)]
     pub extra_seconds: u64,
@@ -74,6 +78,19 @@ pub struct Language {
 
 fn append() -> String {
     "append".to_owned()
+}
+
+/// A compiled regular expression.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Pattern(Regex);
+
+impl TryFrom<String> for Pattern {
+    type Error = regex::Error;
+
+    fn try_from(text: String) -> Result<Self, regex::Error> {
+        Regex::new(&text).map(Self)
+    }
 }
 
 /// Another way to compile and run programs of a language; what is not given is as in [`Language`].
@@ -261,6 +278,11 @@ impl Language {
             }
         }
         Ok(())
+    }
+
+    /// Whether the error output `stderr` of a failed run says that the program could not be parsed.
+    pub fn is_syntax_error(&self, stderr: &str) -> bool {
+        self.syntax_error.as_ref().is_some_and(|pattern| pattern.0.is_match(stderr))
     }
 
     /// The limits of a job: the caller's `overrides` over this language's own over the common defaults.

@@ -167,7 +167,10 @@ fn in_chunks(
         .into_par_iter()
         .map(|index| {
             let rows = index * ROWS_AT_ONCE..rows.min((index + 1) * ROWS_AT_ONCE);
-            let builders = (0..parts).map(|_| StringBuilder::with_capacity(rows.len(), 0)).collect();
+            // The parts cannot be longer than the replies; each is taken to have an equal share at first.
+            let offsets = column.value_offsets();
+            let bytes = (offsets[rows.end] - offsets[rows.start]) as usize / parts.max(1);
+            let builders = (0..parts).map(|_| StringBuilder::with_capacity(rows.len(), bytes)).collect();
             let mut chunk = Chunk { builders, misfits: Vec::with_capacity(rows.len()) };
             fill(rows, &mut chunk);
             chunk
@@ -204,7 +207,7 @@ mod tests {
         let one = "a\n```py\n1\n```\n";
         let two = "```py\n1\n```\n  ```\n  2\n  ```";
         let column = StringArray::from(vec![Some(two), Some(one), None, Some("```py\n1\n```\n```\n2")]);
-        let extracted = block_columns(&column, 2).unwrap();
+        let extracted = block_columns(&column, &[Part::Body; 2]).unwrap();
         let values = |at: usize| extracted.columns[at].iter().collect::<Vec<_>>();
         assert_eq!(values(0), [Some("1"), None, None, None]);
         assert_eq!(values(1), [Some("2"), None, None, None]);
@@ -237,13 +240,13 @@ mod tests {
             .map(|n| if n % 7 == 0 { "nothing".into() } else { blocks::render("x", &n.to_string()) })
             .collect();
         let column = StringArray::from(replies);
-        let extracted = block_columns(&column, 1).unwrap();
+        let extracted = block_columns(&column, &[Part::Body]).unwrap();
         for (n, value) in extracted.columns[0].iter().enumerate() {
             let expected = (n % 7 != 0).then(|| n.to_string());
             assert_eq!(value, expected.as_deref());
             assert_eq!(extracted.misfits[n].is_some(), n % 7 == 0);
         }
-        assert_eq!(block_columns(&StringArray::new_null(0), 3).unwrap().columns.len(), 3);
+        assert_eq!(block_columns(&StringArray::new_null(0), &[Part::Body; 3]).unwrap().columns.len(), 3);
     }
 
     #[test]

@@ -197,7 +197,7 @@ pub(super) fn head(text: &str, limit: usize) -> &str {
 pub(super) fn shown(written: &[u8]) -> Option<String> {
     let cut = &written[..written.len().min(RECORD_HEAD)];
     let lossy = String::from_utf8_lossy(cut);
-    if cut.len() == written.len() && serde_json::from_str::<serde::de::IgnoredAny>(&lossy).is_ok() {
+    if cut.len() == written.len() && serde_json::from_str::<serde_json::Value>(&lossy).is_ok() {
         return Some(lossy.trim().to_owned());
     }
     serde_json::to_string(&lossy).ok()

@@ -107,11 +107,12 @@ impl JsonlInput {
         let language = checks.language(language.as_deref())?;
         let start = own.values.len();
         for (name, raw) in object.iter() {
-            if name != self.text && name != self.language {
-                if let Err(error) = own.push(name, raw, checks) {
-                    own.values.truncate(start);
-                    return Err(("malformed_json", format!("`{name}`: {error}")));
-                }
+            if name != self.text
+                && name != self.language
+                && let Err(error) = own.push(name, raw, checks)
+            {
+                own.values.truncate(start);
+                return Err(("malformed_json", format!("`{name}`: {error}")));
             }
         }
         let own = start..own.values.len();

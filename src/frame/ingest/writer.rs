@@ -32,6 +32,8 @@ pub(in crate::frame) fn properties() -> WriterProperties {
         // Every value differs: a dictionary would only be built to be thrown away.
         .set_column_dictionary_enabled(ColumnPath::from(schema::ID), false)
         .set_column_dictionary_enabled(ColumnPath::from(schema::TEXT), false)
+        // A row group is held in memory until it is complete.
+        .set_max_row_group_bytes(Some(32 << 20))
         .build()
 }
 

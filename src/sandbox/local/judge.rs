@@ -1,0 +1,97 @@
+//! From how a program ended to what that means. Pure: no I/O, no clocks.
+
+use std::borrow::Cow;
+
+use nix::sys::signal::Signal;
+
+use super::protocol::{Exceeded, Limits, Report};
+use super::supervisor::Captured;
+use crate::sandbox::job::Outcome;
+use crate::sandbox::language::Language;
+
+/// One finished step: the launcher's report and the output.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub report: Report,
+    pub limits: Limits,
+    pub stdout: Captured,
+    pub stderr: Captured,
+    /// Whether the step was ended because it wrote beyond all measure.
+    pub flooded: bool,
+}
+
+/// The outcome and one line of reason (empty for `PASSED`).
+pub(super) type Judgement = (Outcome, String);
+
+/// Whether wall time ran out because the machine gave the step no cores, not because the step idled: it waited for a
+/// core for a quarter of its wall time. Such an end says nothing about the program.
+pub(super) fn was_starved(run: &Run) -> bool {
+    run.report.exceeded == Some(Exceeded::Wall) && run.report.waited_ms * 4 >= run.report.wall_ms
+}
+
+/// What a compiler's run means; `None` when the program compiled.
+pub(super) fn compiling(run: &Run) -> Option<Judgement> {
+    if let Some((outcome, reason)) = over_limit(run) {
+        return Some((outcome, format!("compiling: {reason}")));
+    }
+    let reason = abnormal_end(&run.report)?;
+    Some((Outcome::CompilationError, format!("the compiler ended with {reason}")))
+}
+
+/// What a program's run means. Limits come first, then failure marks even where the exit code is 0, then the exit
+/// code.
+pub(super) fn running(run: &Run, language: &Language) -> Judgement {
+    if let Some(judgement) = over_limit(run) {
+        return judgement;
+    }
+    let end = abnormal_end(&run.report);
+    let (stdout, stderr) = (lossy(&run.stdout), lossy(&run.stderr));
+    if end.is_some() && language.is_syntax_error(&stderr) {
+        return (Outcome::SyntaxError, last_line(&stderr).to_owned());
+    }
+    let mark = language.failure_marks.iter().find(|mark| stdout.contains(*mark) || stderr.contains(*mark));
+    if let Some(mark) = mark {
+        return (Outcome::WrongAnswer, format!("the output contains {mark:?}"));
+    }
+    match end {
+        Some(reason) => (Outcome::RuntimeError, format!("the program ended with {reason}")),
+        None => (Outcome::Passed, String::new()),
+    }
+}
+
+fn over_limit(run: &Run) -> Option<Judgement> {
+    let (report, limits) = (&run.report, &run.limits);
+    if run.flooded {
+        return Some((Outcome::OutputLimitExceeded, "it wrote far more than the output limit".to_owned()));
+    }
+    if report.oom_kills > 0 || report.exceeded == Some(Exceeded::Memory) {
+        let mib = limits.memory_bytes >> 20;
+        return Some((Outcome::MemoryLimitExceeded, format!("it needed more than {mib} MiB of memory")));
+    }
+    let reason = match report.exceeded? {
+        Exceeded::Cpu => format!("it used more than {} ms of CPU time", limits.cpu_ms),
+        _ => format!("it had not ended after {} ms", limits.wall_ms),
+    };
+    Some((Outcome::TimeLimitExceeded, reason))
+}
+
+/// How a program ended, unless it exited with 0.
+fn abnormal_end(report: &Report) -> Option<String> {
+    match (report.exit_code, report.signal) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(format!("exit code {code}")),
+        (None, Some(signal)) => Some(match Signal::try_from(signal) {
+            Ok(known) => format!("signal {signal} ({known})"),
+            Err(_) => format!("signal {signal}"),
+        }),
+        (None, None) => Some("no exit code".to_owned()),
+    }
+}
+
+fn lossy(captured: &Captured) -> Cow<'_, str> {
+    String::from_utf8_lossy(&captured.bytes)
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().rev().find(|line| line.contains("rror")).unwrap_or_default().trim()
+}

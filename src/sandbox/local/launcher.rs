@@ -1,0 +1,454 @@
+//! The launcher: a small single-threaded process that makes jails on request.
+//!
+//! Forking from a threaded process is unsafe, so the supervisor starts its own executable again with an empty
+//! environment, and this is what runs there: one loop over a socket, a clock and dying children. It ends all jails
+//! and itself when the supervisor's end of the socket closes, however the supervisor ended; each jail's init in turn
+//! dies with the launcher.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io::{Error, Read, Result};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use seccompiler::BpfProgram;
+
+use super::cgroup::{Cgroups, Group};
+use super::jail::{self, Jail, Kind};
+use super::process_tree;
+use super::protocol::{Exceeded, Level, Limits, Reply, Report, Request, Step, View};
+use super::protocol::{receive_request, send_reply};
+use super::seccomp;
+use super::sys;
+use super::template::Templates;
+use super::workspace::Workspace;
+
+/// First of the host user ids that jobs run as when the launcher is root: far above what systems hand out.
+const FIRST_JOB_ID: u32 = 900_000;
+/// Longest time between two looks at a step that cannot be near a limit.
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// Time between two looks where memory is not limited by the kernel but by looking.
+const MEMORY_LOOK: Duration = Duration::from_millis(20);
+
+/// The launcher's `main`: call it first of all when the executable's first argument is
+/// [`super::LAUNCHER_ARGUMENT`]. Speaks with the supervisor over the socket at descriptor 0.
+pub fn launcher_main() -> ExitCode {
+    // SAFETY: nothing but 0 to 2 is owned by anyone this early; the supervisor's other descriptors are unwanted.
+    let closed = unsafe { sys::close_from(3) };
+    match closed.and_then(|()| serve(std::io::stdin().as_fd())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sandbox launcher: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(socket: BorrowedFd<'_>) -> Result<()> {
+    // Ctrl-C in the terminal is for the supervisor, which lets running jobs end.
+    let _ = nix::unistd::setsid();
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_block()?;
+    let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let Some((Request::Configure { isolation, scratch, .. }, _)) = receive_request(socket)? else {
+        return Err(Error::other("the first request was not the configuration"));
+    };
+    let mut launcher = match Launcher::new(isolation, scratch) {
+        Ok(launcher) => launcher,
+        Err(error) => return send_reply(socket, &Reply::Unavailable { message: error.to_string() }),
+    };
+    send_reply(socket, &Reply::Ready { isolation: launcher.isolation() })?;
+    launcher.run(socket, &signals)
+}
+
+struct Launcher {
+    /// `None` without namespaces.
+    templates: Option<Templates>,
+    cgroups: Option<Cgroups>,
+    filters: Vec<BpfProgram>,
+    scratch: PathBuf,
+    null: OwnedFd,
+    root: bool,
+    cores: u32,
+    /// Work folders, or why they could not be made.
+    workspaces: HashMap<u64, std::result::Result<Workspace, String>>,
+    slots: BTreeSet<u32>,
+    running: HashMap<Pid, Running>,
+}
+
+/// A step whose init lives.
+struct Running {
+    step: u64,
+    limits: Limits,
+    group: Option<Group>,
+    status: OwnedFd,
+    started: Instant,
+    next_look: Instant,
+    exceeded: Option<Exceeded>,
+    waited_ms: u64,
+    peak_rss_bytes: u64,
+}
+
+impl Launcher {
+    fn new(level: Level, scratch: PathBuf) -> Result<Self> {
+        let root = nix::unistd::geteuid().is_root();
+        // Both read the host's /proc, before any template is entered.
+        let cgroups = Cgroups::claim();
+        let templates = match level {
+            Level::Namespaces => Some(Templates::new(scratch.clone())?),
+            Level::Reduced => None,
+        };
+        sys::set_dumpable(false)?;
+        Ok(Self {
+            templates,
+            cgroups,
+            filters: seccomp::filters().map_err(Error::other)?,
+            scratch,
+            null: OpenOptions::new().read(true).open("/dev/null")?.into(),
+            root,
+            cores: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+            workspaces: HashMap::new(),
+            slots: BTreeSet::new(),
+            running: HashMap::new(),
+        })
+    }
+
+    /// What is in force, for people and verdicts.
+    fn isolation(&self) -> String {
+        let level = if self.templates.is_some() { "namespaces" } else { "reduced" };
+        let limits = self.cgroups.as_ref().map_or("rlimits", Cgroups::name);
+        format!("{level}+{limits}+seccomp")
+    }
+
+    fn run(&mut self, socket: BorrowedFd<'_>, signals: &SignalFd) -> Result<()> {
+        loop {
+            let now = Instant::now();
+            let next = self.running.values().map(|step| step.next_look).min();
+            let timeout = next.map_or(PollTimeout::NONE, |at| {
+                // Rounded up, or the loop would spin through the last millisecond.
+                let wait = at.saturating_duration_since(now).as_millis() + 1;
+                PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+            });
+            let mut ready =
+                [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, timeout) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let (asked, died) = (ready[0].any() == Some(true), ready[1].any() == Some(true));
+            if died {
+                while let Ok(Some(_)) = signals.read_signal() {}
+                self.reap(socket)?;
+            }
+            if asked {
+                match receive_request(socket)? {
+                    Some((request, fds)) => self.handle(request, fds, socket)?,
+                    None => {
+                        self.end_all();
+                        return Ok(());
+                    }
+                }
+            }
+            self.look();
+        }
+    }
+
+    fn handle(&mut self, request: Request, fds: Vec<OwnedFd>, socket: BorrowedFd<'_>) -> Result<()> {
+        match request {
+            Request::Configure { .. } => Err(Error::other("configured twice")),
+            Request::Open { work, view, file_bytes, files } => {
+                let workspace = self.open(work, view, file_bytes, &files);
+                self.workspaces
+                    .insert(work, workspace.map_err(|error| format!("make a work folder: {error}")));
+                Ok(())
+            }
+            Request::Step(step) => match self.start(&step, fds) {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    send_reply(socket, &Reply::Failed { step: step.id, message: error.to_string() })
+                }
+            },
+            Request::Kill { step } => {
+                let namespaces = self.templates.is_some();
+                for (&pid, running) in self.running.iter_mut().filter(|(_, running)| running.step == step) {
+                    end(pid, running, Exceeded::Killed, namespaces);
+                }
+                Ok(())
+            }
+            Request::Close { work } => {
+                self.close(work);
+                Ok(())
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        work: u64,
+        view: View,
+        file_bytes: u64,
+        files: &[(String, String)],
+    ) -> Result<Workspace> {
+        let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(0);
+        let owner = self.owner(slot);
+        let workspace = match &mut self.templates {
+            Some(templates) => templates.within(&view.clone(), || {
+                let workspace = Workspace::mounted(work, view, slot, file_bytes)?;
+                if let Err(error) = workspace.fill(owner, files) {
+                    let _ = workspace.remove();
+                    return Err(error);
+                }
+                Ok(workspace)
+            }),
+            None => {
+                let workspace = Workspace::plain(work, view, slot, &self.scratch)?;
+                workspace.fill(owner, files).map(|()| workspace)
+            }
+        }?;
+        self.slots.insert(slot);
+        Ok(workspace)
+    }
+
+    /// The id that a slot's programs run as in the launcher's eyes, where it may choose.
+    fn owner(&self, slot: u32) -> Option<u32> {
+        let only_root_of_namespace = self.templates.as_ref().is_some_and(Templates::in_user_namespace);
+        (self.root && !only_root_of_namespace).then_some(FIRST_JOB_ID + slot)
+    }
+
+    fn start(&mut self, step: &Step, fds: Vec<OwnedFd>) -> Result<()> {
+        let workspace = match self.workspaces.get(&step.work) {
+            Some(Ok(workspace)) => workspace,
+            Some(Err(message)) => return Err(Error::other(message.clone())),
+            None => return Err(Error::other("no such work folder")),
+        };
+        let [stdout, stderr] = <[OwnedFd; 2]>::try_from(fds)
+            .map_err(|fds| Error::other(format!("{} descriptors instead of 2", fds.len())))?;
+        let owner = self.owner(workspace.slot);
+        let group = match &self.cgroups {
+            Some(cgroups) => Some(cgroups.create(step.id, &step.limits)?),
+            None => None,
+        };
+        let joins = match &group {
+            Some(group) => group.joins()?,
+            None => Vec::new(),
+        };
+        let jail = Jail {
+            workspace,
+            argv: &step.argv,
+            env: &step.env,
+            limits: &step.limits,
+            filters: &self.filters,
+            joins: &joins,
+            null: &self.null,
+            stdout: &stdout,
+            stderr: &stderr,
+            kind: match self.templates {
+                Some(_) => Kind::Namespaces { id: owner.unwrap_or(0) },
+                None => Kind::Reduced { id: owner },
+            },
+        };
+        let started = Instant::now();
+        let spawned = match &mut self.templates {
+            Some(templates) => templates.within(&workspace.view, || jail::spawn(&jail)),
+            None => jail::spawn(&jail),
+        };
+        let (pid, status) = match spawned {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                if let Some(group) = group {
+                    group.remove();
+                }
+                return Err(error);
+            }
+        };
+        let mut running = Running {
+            step: step.id,
+            limits: step.limits,
+            group,
+            status,
+            started,
+            next_look: started,
+            exceeded: None,
+            waited_ms: 0,
+            peak_rss_bytes: 0,
+        };
+        running.plan_look(0, self.cores);
+        self.running.insert(pid, running);
+        Ok(())
+    }
+
+    /// Looks at every step whose time has come and ends those over a limit.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let (namespaces, cores) = (self.templates.is_some(), self.cores);
+        for (&pid, running) in self.running.iter_mut().filter(|(_, running)| running.next_look <= now) {
+            let wall_over = running.started.elapsed() >= Duration::from_millis(running.limits.wall_ms);
+            let sample = if running.group.is_none() || wall_over {
+                process_tree::sample(pid)
+            } else {
+                process_tree::Sample::default()
+            };
+            running.peak_rss_bytes = running.peak_rss_bytes.max(sample.rss_bytes);
+            let cpu_ms =
+                running.group.as_ref().and_then(|group| group.cpu_ms().ok()).unwrap_or(sample.cpu_ms);
+            let limits = running.limits;
+            if cpu_ms > limits.cpu_ms {
+                end(pid, running, Exceeded::Cpu, namespaces);
+            } else if running.group.is_none() && sample.rss_bytes > limits.memory_bytes {
+                end(pid, running, Exceeded::Memory, namespaces);
+            } else if wall_over {
+                running.waited_ms = sample.waited_ms;
+                end(pid, running, Exceeded::Wall, namespaces);
+            }
+            running.plan_look(cpu_ms, cores);
+        }
+    }
+
+    /// Answers every step whose init has ended.
+    fn reap(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
+        while let Some((pid, usage)) = wait_for_any() {
+            let Some(running) = self.running.remove(&pid) else { continue };
+            let reply = match running.report(&usage) {
+                Ok(report) => Reply::Done { step: running.step, report },
+                Err(error) => Reply::Failed { step: running.step, message: error.to_string() },
+            };
+            if let Some(group) = &running.group {
+                group.remove();
+            }
+            send_reply(socket, &reply)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, work: u64) {
+        let Some(Ok(workspace)) = self.workspaces.remove(&work) else { return };
+        self.slots.remove(&workspace.slot);
+        let removed = match &mut self.templates {
+            Some(templates) => templates.within(&workspace.view, || workspace.remove()),
+            None => workspace.remove(),
+        };
+        if let Err(error) = removed {
+            eprintln!("sandbox launcher: remove a work folder: {error}");
+        }
+    }
+
+    fn end_all(&mut self) {
+        let namespaces = self.templates.is_some();
+        for (&pid, running) in &mut self.running {
+            end(pid, running, Exceeded::Killed, namespaces);
+        }
+        while !self.running.is_empty() {
+            match nix::sys::wait::waitpid(None, None) {
+                Ok(status) => {
+                    if let Some(running) = status.pid().and_then(|pid| self.running.remove(&pid))
+                        && let Some(group) = running.group
+                    {
+                        group.remove();
+                    }
+                }
+                Err(nix::Error::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        let works: Vec<u64> = self.workspaces.keys().copied().collect();
+        for work in works {
+            self.close(work);
+        }
+        // Whoever made it may be gone.
+        let _ = std::fs::remove_dir(&self.scratch);
+    }
+}
+
+impl Running {
+    /// The tree cannot use more than `cores` times the time that passes: looking sooner is pointless.
+    fn plan_look(&mut self, cpu_ms: u64, cores: u32) {
+        let now = Instant::now();
+        if self.exceeded.is_some() {
+            // Only its init's end is awaited; killed again in case a limit came between fork and kill.
+            self.next_look = now + LONGEST_LOOK;
+            return;
+        }
+        let cpu_left = Duration::from_millis(self.limits.cpu_ms.saturating_sub(cpu_ms)) / cores;
+        let longest = if self.group.is_some() { LONGEST_LOOK } else { MEMORY_LOOK };
+        let wall_end = self.started + Duration::from_millis(self.limits.wall_ms);
+        self.next_look = (now + cpu_left.clamp(Duration::from_millis(2), longest)).min(wall_end);
+    }
+
+    fn report(&self, usage: &libc::rusage) -> Result<Report> {
+        let wall_ms = millis(self.started.elapsed());
+        let mut message = Vec::new();
+        // The init has ended and the program with it: nothing can hold the writing end, so this ends.
+        File::from(self.status.try_clone()?).read_to_end(&mut message)?;
+        let rusage_cpu = timeval_ms(usage.ru_utime) + timeval_ms(usage.ru_stime);
+        let (cpu_ms, oom_kills, peak) = match &self.group {
+            Some(group) => (group.cpu_ms()?, group.oom_kills()?, group.peak_bytes()),
+            None => (rusage_cpu, 0, None),
+        };
+        let peak_process = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+        let mut exceeded = self.exceeded;
+        let (exit_code, signal) = match message.split_first() {
+            Some((&jail::FAILED, why)) => {
+                return Err(Error::other(String::from_utf8_lossy(why).into_owned()));
+            }
+            Some((&jail::ENDED, status)) => {
+                let status = status.try_into().map(i32::from_ne_bytes).map_err(Error::other)?;
+                if libc::WIFEXITED(status) {
+                    (Some(libc::WEXITSTATUS(status)), None)
+                } else {
+                    (None, Some(libc::WTERMSIG(status)))
+                }
+            }
+            _ if exceeded.is_some() || oom_kills > 0 => (None, Some(libc::SIGKILL)),
+            _ => return Err(Error::other("the jail's init ended without a word")),
+        };
+        if exceeded.is_none() && cpu_ms > self.limits.cpu_ms {
+            exceeded = Some(Exceeded::Cpu);
+        }
+        Ok(Report {
+            exit_code,
+            signal,
+            exceeded,
+            oom_kills,
+            wall_ms,
+            cpu_ms,
+            peak_rss_bytes: peak.unwrap_or(self.peak_rss_bytes.max(peak_process)),
+            waited_ms: self.waited_ms,
+        })
+    }
+}
+
+/// Ends a step's whole tree: killing a pid namespace's init kills all in it.
+fn end(pid: Pid, running: &mut Running, why: Exceeded, namespaces: bool) {
+    running.exceeded.get_or_insert(why);
+    if namespaces {
+        let _ = kill(pid, Signal::SIGKILL);
+    } else {
+        process_tree::kill_all(pid);
+    }
+}
+
+/// The next child that has ended, if there is one, and what it and its children used.
+fn wait_for_any() -> Option<(Pid, libc::rusage)> {
+    let mut status = 0;
+    // SAFETY: rusage is plain data, for which all zeros is valid; wait4 fills both places during the call.
+    let (pid, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
+    };
+    (pid > 0).then(|| (Pid::from_raw(pid), usage))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn timeval_ms(time: libc::timeval) -> u64 {
+    u64::try_from(time.tv_sec * 1000 + time.tv_usec / 1000).unwrap_or(0)
+}

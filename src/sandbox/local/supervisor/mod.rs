@@ -1,0 +1,353 @@
+//! The async side: jobs to steps, steps to verdicts.
+
+mod capture;
+mod connection;
+mod warm;
+mod work;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
+pub(super) use capture::Captured;
+use connection::Connection;
+
+use work::{STARVED, Work};
+
+use super::jail::{PATH, WORK};
+use super::judge::{self, Run};
+use super::protocol::{Level, View};
+use super::template::USER;
+use crate::error::{Error, Fault, Recovery, Result};
+use crate::sandbox::Sandbox;
+use crate::sandbox::job::{Job, Limits, Outcome, Usage, Verdict};
+use crate::sandbox::language::{Language, Languages};
+use crate::sandbox::splice::{self, Spliced};
+use crate::sandbox::toolchain::{self, Missing, Toolchain};
+
+/// More jobs at once than any machine runs well.
+const MOST_JOBS: usize = 1024;
+/// Counts with the language file and the toolchain in [`Sandbox::identity`]: raised when jails or judgement change
+/// in a way that can change verdicts.
+const VERSION: u32 = 1;
+
+/// How jobs are to be kept apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Isolation {
+    /// Namespaces; an error where the machine does not allow them.
+    #[default]
+    Auto,
+    /// No namespaces: resource limits and seccomp only. Programs can read what others may read, and reach the
+    /// network.
+    Reduced,
+}
+
+/// How to start a [`LocalSandbox`].
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The executable that calls [`super::launcher_main`]; this one when `None`.
+    pub launcher: Option<PathBuf>,
+    /// Jobs at once; as many as there are cores when `None`.
+    pub jobs: Option<usize>,
+    /// How jobs are kept apart.
+    pub isolation: Isolation,
+    /// Where private temporary folders are made; the system's place when `None`.
+    pub scratch: Option<PathBuf>,
+    /// The languages jobs may be in; those of `data/languages` when `None`.
+    pub languages: Option<Languages>,
+    /// Where prepared caches are kept; `$XDG_CACHE_HOME/autocodegen/sandbox` when `None`.
+    pub cache: Option<PathBuf>,
+}
+
+/// Runs jobs in jails on this machine. Ends its launcher and all jails when dropped.
+pub struct LocalSandbox {
+    options: Options,
+    languages: Languages,
+    isolation: String,
+    connection: Mutex<Arc<Connection>>,
+    jobs: usize,
+    seats: Semaphore,
+    /// By canonical language name.
+    known: HashMap<String, Known>,
+}
+
+/// What is found out about a language once.
+#[derive(Default)]
+struct Known {
+    toolchain: OnceLock<Result<Toolchain, Missing>>,
+    /// Where its prepared files are.
+    warmed: OnceCell<PathBuf>,
+}
+
+/// A job made ready: what its steps need.
+struct Prepared<'a> {
+    language: &'a Language,
+    toolchain: &'a Toolchain,
+    program: Spliced,
+    view: View,
+    limits: Limits,
+}
+
+impl LocalSandbox {
+    /// Starts the launcher and learns what isolation this machine allows.
+    ///
+    /// # Errors
+    /// Environment, when no launcher can be started or namespaces are refused.
+    pub fn start(mut options: Options) -> Result<Self> {
+        let languages = match options.languages.take() {
+            Some(languages) => languages,
+            None => Languages::embedded()?,
+        };
+        let connection = connect(&options)?;
+        let jobs = options
+            .jobs
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+            .clamp(1, MOST_JOBS);
+        let known = languages.iter().map(|language| (language.name.clone(), Known::default())).collect();
+        Ok(Self {
+            isolation: connection.isolation.clone(),
+            options,
+            languages,
+            connection: Mutex::new(Arc::new(connection)),
+            jobs,
+            seats: Semaphore::new(jobs),
+            known,
+        })
+    }
+
+    /// The isolation in force, e.g. `namespaces+cgroup-v1+seccomp`.
+    pub fn isolation(&self) -> &str {
+        &self.isolation
+    }
+
+    /// The launcher's process id, for those who watch or test it.
+    pub fn launcher_pid(&self) -> u32 {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).pid
+    }
+
+    /// The launcher, started again if it has died.
+    fn connection(&self) -> Result<Arc<Connection>, Fault> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if !connection.is_alive() {
+            *connection = Arc::new(connect(&self.options).map_err(|error| launcher_fault(&error))?);
+        }
+        Ok(Arc::clone(&connection))
+    }
+
+    /// The language with its toolchain, looked for once.
+    async fn language(&self, name: &str) -> Result<(&Language, &Known, &Toolchain), Fault> {
+        let unknown = || {
+            let names: Vec<_> = self.languages.iter().map(|language| language.name.as_str()).collect();
+            Fault::new(Recovery::Pend, "unknown_language", format!("unknown language {name:?}"))
+                .hint(format!("the languages are {}", names.join(", ")))
+        };
+        let language = self.languages.get(name).ok_or_else(unknown)?;
+        let known = self.known.get(&language.name).ok_or_else(unknown)?;
+        if known.toolchain.get().is_none() {
+            let wanted = language.clone();
+            // Asks programs for their versions: too slow for an async thread.
+            let found = tokio::task::spawn_blocking(move || toolchain::find(&wanted)).await;
+            let found = found.map_err(|error| fault("toolchain_search", &error))?;
+            // Another job may have found it meanwhile; both found the same.
+            let _ = known.toolchain.set(found);
+        }
+        match known.toolchain.get() {
+            Some(Ok(toolchain)) => Ok((language, known, toolchain)),
+            Some(Err(missing)) => Err(Fault::new(Recovery::Pend, "toolchain_missing", missing.to_string())
+                .hint(format!("install it with: {}", missing.install.join(" && ")))),
+            None => Err(fault("toolchain_search", &"nothing was found out")),
+        }
+    }
+
+    async fn run_job(&self, job: &Job) -> Result<Verdict, Fault> {
+        let (language, known, toolchain) = self.language(&job.language).await?;
+        let mut view = View { read_only: toolchain.mounts.clone(), ..View::default() };
+        if let Some(warm) = &language.warm {
+            if self.options.isolation == Isolation::Reduced {
+                let message =
+                    format!("{} needs an overlay of prepared files, which needs namespaces", language.name);
+                return Err(Fault::new(Recovery::Pend, "isolation", message)
+                    .hint("run where namespaces are allowed, without asking for reduced isolation"));
+            }
+            let prepare = || self.warm_up(language, warm, toolchain);
+            let cache = known.warmed.get_or_try_init(prepare).await?;
+            view.layered.push((cache.clone(), PathBuf::from(&warm.directory)));
+        }
+        let program = match &job.tests {
+            Some(tests) => splice::splice(language, &job.source, tests),
+            None => splice::whole(language, &job.source),
+        };
+        let limits = language.limits_for(&job.limits);
+        let prepared = Prepared { language, toolchain, program, view, limits };
+        let first = {
+            let _seat = self.take_seats(1).await?;
+            self.run_prepared(&prepared).await
+        };
+        match first {
+            Err(fault) if fault.cause == STARVED => {
+                // Alone on this sandbox: what starves it now is outside.
+                let _all_seats = self.take_seats(self.jobs).await?;
+                self.run_prepared(&prepared).await
+            }
+            result => result,
+        }
+    }
+
+    async fn take_seats(&self, count: usize) -> Result<SemaphorePermit<'_>, Fault> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.seats.acquire_many(count).await.map_err(|error| fault("seats", &error))
+    }
+
+    async fn run_prepared(&self, job: &Prepared<'_>) -> Result<Verdict, Fault> {
+        let Prepared { language, toolchain, program, limits, .. } = job;
+        let file_name = program.file_name.as_ref().unwrap_or(&language.file_name);
+        let work = Work::open(
+            self.connection()?,
+            job.view.clone(),
+            limits.file_bytes,
+            vec![(file_name.clone(), program.source.clone())],
+        )?;
+        let env = environment(language, toolchain);
+        let mut verdict = Verdict {
+            outcome: Outcome::Passed,
+            stdout: String::new(),
+            stderr: String::new(),
+            compile_message: String::new(),
+            reason: String::new(),
+            exit_code: None,
+            signal: None,
+            truncated: false,
+            invalid_utf8: false,
+            usage: Usage::default(),
+            compile_usage: None,
+            toolchain: toolchain.version.clone(),
+            isolation: self.isolation.clone(),
+        };
+        if let Some(compile) = program.compile.as_ref().or(language.compile.as_ref()) {
+            let run = work.run(toolchain.expand(compile, file_name), env.clone(), *limits).await?;
+            verdict.compile_usage = Some(usage(&run));
+            if let Some((outcome, reason)) = judge::compiling(&run) {
+                (verdict.outcome, verdict.reason) = (outcome, reason);
+                verdict.compile_message = compile_message(&run);
+                verdict.exit_code = run.report.exit_code;
+                verdict.signal = run.report.signal;
+                verdict.truncated = run.stdout.truncated || run.stderr.truncated;
+                return Ok(verdict);
+            }
+        }
+        let command = program.run.as_ref().unwrap_or(&language.run);
+        let run = work.run(toolchain.expand(command, file_name), env, *limits).await?;
+        (verdict.outcome, verdict.reason) = judge::running(&run, language);
+        verdict.usage = usage(&run);
+        verdict.exit_code = run.report.exit_code;
+        verdict.signal = run.report.signal;
+        verdict.truncated = run.stdout.truncated || run.stderr.truncated;
+        verdict.invalid_utf8 = std::str::from_utf8(&run.stdout.bytes).is_err()
+            || std::str::from_utf8(&run.stderr.bytes).is_err();
+        verdict.stdout = into_text(run.stdout.bytes);
+        verdict.stderr = into_text(run.stderr.bytes);
+        Ok(verdict)
+    }
+}
+
+impl Sandbox for LocalSandbox {
+    fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Verdict, Fault>> {
+        Box::pin(self.run_job(job))
+    }
+
+    /// Looks for the language's toolchain the first time, which blocks for as long as its programs need to say their
+    /// versions.
+    fn identity(&self, language: &str) -> String {
+        let Some(language) = self.languages.get(language) else { return format!("local-{VERSION}:unknown") };
+        let entry = blake3::hash(format!("{language:?}").as_bytes()).to_hex();
+        let version = self.known.get(&language.name).map(|known| {
+            match known.toolchain.get_or_init(|| toolchain::find(language)) {
+                Ok(toolchain) => toolchain.version.clone(),
+                Err(_) => "missing".to_owned(),
+            }
+        });
+        let version = version.unwrap_or_default();
+        format!("local-{VERSION}:{}:{}:{version}", language.name, &entry[..16])
+    }
+
+    fn describe(&self) -> String {
+        format!("local jails ({})", self.isolation)
+    }
+
+    fn capacity(&self) -> usize {
+        self.jobs
+    }
+}
+
+fn connect(options: &Options) -> Result<Connection> {
+    let program = match &options.launcher {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()
+            .map_err(|error| Error::environment(format!("cannot find this program's own file: {error}")))?,
+    };
+    let level = match options.isolation {
+        Isolation::Auto => Level::Namespaces,
+        Isolation::Reduced => Level::Reduced,
+    };
+    let scratch = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    Connection::start(&program, level, &scratch).map_err(|error| {
+        let error = Error::environment(format!("the sandbox cannot make jails here: {error}"));
+        match level {
+            Level::Namespaces => error.hint(
+                "jobs are isolated by Linux namespaces (Linux 5.12 or later): run as root, or allow user namespaces \
+                 (sysctl user.max_user_namespaces; in a container: --security-opt seccomp=unconfined or \
+                 --privileged), or send jobs to another machine with --sandbox URL",
+            ),
+            Level::Reduced => error,
+        }
+    })
+}
+
+fn environment(language: &Language, toolchain: &Toolchain) -> Vec<(String, String)> {
+    let mut path: Vec<_> = toolchain.path.iter().map(|folder| folder.display().to_string()).collect();
+    path.push(PATH.to_owned());
+    let mut env: BTreeMap<String, String> = [
+        ("PATH", path.join(":").as_str()),
+        ("HOME", WORK),
+        ("USER", USER),
+        ("LOGNAME", USER),
+        ("SHELL", "/bin/sh"),
+        ("LANG", "C.UTF-8"),
+        ("TZ", "UTC"),
+        ("TMPDIR", "/tmp"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    env.extend(language.env.clone());
+    env.into_iter().collect()
+}
+
+fn usage(run: &Run) -> Usage {
+    let report = &run.report;
+    Usage { wall_ms: report.wall_ms, cpu_ms: report.cpu_ms, peak_rss_bytes: report.peak_rss_bytes }
+}
+
+/// Compilers use both streams; the messages proper come first.
+fn compile_message(run: &Run) -> String {
+    let mut message = String::from_utf8_lossy(&run.stderr.bytes).into_owned();
+    message.push_str(&String::from_utf8_lossy(&run.stdout.bytes));
+    message
+}
+
+/// Without a copy where the bytes are text, which is nearly always.
+fn into_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// A failure of the sandbox itself that may pass.
+fn fault(cause: &'static str, message: &dyn std::fmt::Display) -> Fault {
+    Fault::new(Recovery::Retry, cause, format!("sandbox: {message}"))
+}
+
+fn launcher_fault(message: &dyn std::fmt::Display) -> Fault {
+    fault("launcher", &format!("launcher: {message}"))
+}

@@ -1,0 +1,115 @@
+//! A job's work folder in the launcher, and the steps run in it.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::super::judge::{Run, was_starved};
+use super::super::protocol::{Limits, Request, Step, View};
+use super::capture::{drain, pipe};
+use super::connection::Connection;
+use super::{fault, launcher_fault};
+use crate::error::Fault;
+
+/// The cause of the fault that wall time ran out because the machine gave the job no cores.
+pub(super) const STARVED: &str = "starved";
+
+/// Output that ends a program: four times what is kept of a stream, and at least this. Less is read and thrown away:
+/// a chatty program is cut, not ended.
+const FLOOD_BYTES: u64 = 64 << 20;
+
+/// Removed, with whatever still runs in it, when dropped.
+pub(super) struct Work {
+    id: u64,
+    connection: Arc<Connection>,
+}
+
+impl Work {
+    /// Asks for a work folder with these files. That it could not be made is learnt from its first step.
+    pub(super) fn open(
+        connection: Arc<Connection>,
+        view: View,
+        file_bytes: u64,
+        files: Vec<(String, String)>,
+    ) -> Result<Self, Fault> {
+        let id = connection.next_id();
+        let request = Request::Open { work: id, view, file_bytes, files };
+        connection.tell(&request).map_err(|error| launcher_fault(&error))?;
+        Ok(Self { id, connection })
+    }
+
+    /// Runs one command to its end or limit.
+    pub(super) async fn run(
+        &self,
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        limits: Limits,
+    ) -> Result<Run, Fault> {
+        let id = self.connection.next_id();
+        let (stdout, stdout_end) = pipe().map_err(|error| fault("pipe", &error))?;
+        let (stderr, stderr_end) = pipe().map_err(|error| fault("pipe", &error))?;
+        let step = Step { id, work: self.id, argv, env, limits };
+        let reply = self
+            .connection
+            .start_step(step, stdout_end.as_fd(), stderr_end.as_fd())
+            .map_err(|error| launcher_fault(&error))?;
+        // The jail has copies; the pipes end when it does.
+        drop((stdout_end, stderr_end));
+        let mut unfinished = Unfinished { step: id, connection: Some(&self.connection) };
+        let flood = limits.output_bytes.saturating_mul(4).max(FLOOD_BYTES);
+        let total = AtomicU64::new(0);
+        let stop = || kill(&self.connection, id);
+        let (reply, stdout, stderr) = tokio::join!(
+            reply,
+            drain(stdout, limits.output_bytes, &total, flood, &stop),
+            drain(stderr, limits.output_bytes, &total, flood, &stop),
+        );
+        unfinished.connection = None;
+        let report = match reply {
+            Ok(Ok(report)) => report,
+            Ok(Err(message)) => return Err(fault("jail", &message)),
+            Err(_) => return Err(launcher_fault(&"it ended while a job was running")),
+        };
+        let run = Run {
+            report,
+            limits,
+            stdout: stdout.map_err(|error| fault("pipe", &error))?,
+            stderr: stderr.map_err(|error| fault("pipe", &error))?,
+            flooded: total.into_inner() > flood,
+        };
+        if was_starved(&run) {
+            let message = format!(
+                "{} ms passed, of which the job waited {} ms for a core",
+                run.report.wall_ms, run.report.waited_ms
+            );
+            return Err(fault(STARVED, &message).hint("run fewer jobs or other work at once on this machine"));
+        }
+        Ok(run)
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // When the launcher is gone, so is the folder.
+        let _ = self.connection.tell(&Request::Close { work: self.id });
+    }
+}
+
+/// Kills its step when dropped before the step has ended: nobody waits for it any more.
+struct Unfinished<'a> {
+    step: u64,
+    connection: Option<&'a Connection>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection {
+            kill(connection, self.step);
+        }
+    }
+}
+
+fn kill(connection: &Connection, step: u64) {
+    // When the launcher is gone, so is the step.
+    let _ = connection.tell(&Request::Kill { step });
+}

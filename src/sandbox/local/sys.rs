@@ -1,0 +1,99 @@
+//! System calls that neither std nor nix wraps.
+
+use std::ffi::CString;
+use std::io::{Error, Result};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// `path` for the kernel.
+pub(super) fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(Error::other)
+}
+
+/// Adds mount attributes (`MOUNT_ATTR_*`) to the mount at `path`, and to all below it when `recursive`.
+///
+/// Unlike a remount it keeps what is set already, which a user namespace may not clear.
+pub(super) fn add_mount_attributes(path: &Path, attributes: u64, recursive: bool) -> Result<()> {
+    let path = c_path(path)?;
+    let set = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: `path` is NUL-terminated and `set` is a mount_attr of the stated size; both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const set,
+            std::mem::size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result)
+}
+
+/// Closes every descriptor from `first` on when the process executes another program.
+pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
+    // SAFETY: sets a flag of descriptors; none is closed now.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
+}
+
+/// Closes every descriptor from `first` on.
+///
+/// # Safety
+/// No Rust value may own any of them.
+pub(super) unsafe fn close_from(first: u32) -> Result<()> {
+    // SAFETY: the caller's promise.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) })
+}
+
+/// Brings the loopback interface of the current network namespace up.
+pub(super) fn loopback_up() -> Result<()> {
+    // SAFETY: plain system calls; `request` is a valid, fully initialised ifreq that outlives them.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if socket < 0 {
+            return Err(Error::last_os_error());
+        }
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        let result = libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request);
+        let outcome = check(result.into());
+        libc::close(socket);
+        outcome
+    }
+}
+
+/// Sets or clears the flag that lets other processes of the same user look into this one.
+pub(super) fn set_dumpable(dumpable: bool) -> Result<()> {
+    // SAFETY: prctl with integer arguments only.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0) }.into())
+}
+
+/// Empties the capability sets, the bounding set included as far as permitted.
+pub(super) fn drop_capabilities() -> Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    // Version 3: two 32-bit words of each of the three sets.
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    let empty = [0_u32; 6];
+    // SAFETY: prctl takes integers; capset reads a header and six words, both alive during the call.
+    unsafe {
+        for capability in 0..64 {
+            if libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) != 0 {
+                break;
+            }
+        }
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0, 0, 0);
+        check(libc::syscall(libc::SYS_capset, &raw const header, empty.as_ptr()))
+    }
+}
+
+/// The result of a raw system call as a `Result`.
+fn check(result: libc::c_long) -> Result<()> {
+    if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
