@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod columns;
 pub mod dataset;
+pub mod export;
 pub mod ingest;
 pub mod journal;
 mod json_object;
