@@ -125,6 +125,7 @@ impl Group {
                 let folder = self.folder(0)?;
                 write(&folder.join("memory.max"), &memory)?;
                 write_if_there(&folder.join("memory.swap.max"), "0")?;
+                write_if_there(&folder.join("memory.oom.group"), "1")?;
                 write(&folder.join("pids.max"), &limits.pids.to_string())
             }
             Version::One => {

@@ -245,8 +245,10 @@ fn limits(jail: &Jail<'_>) -> Result<(), Error> {
         setrlimit(resource, soft.min(most), hard.min(most))?;
     }
     if jail.joins.is_empty() {
-        // Without control groups: each process for itself, and all of the job's user id.
-        setrlimit(Resource::RLIMIT_DATA, limits.memory_bytes, limits.memory_bytes)?;
+        // Without control groups the launcher looks at the tree's memory; this stops what is too quick for it.
+        let data = limits.memory_bytes.saturating_mul(4);
+        setrlimit(Resource::RLIMIT_DATA, data, data)?;
+        // All of the job's user id, which inside a user namespace counts apart.
         if jail.kind != (Kind::Reduced { id: None }) {
             setrlimit(Resource::RLIMIT_NPROC, limits.pids, limits.pids)?;
         }

@@ -24,9 +24,12 @@ pub(super) struct Run {
 pub(super) type Judgement = (Outcome, String);
 
 /// Whether wall time ran out because the machine gave the step no cores, not because the step idled: it waited for a
-/// core for a quarter of its wall time. Such an end says nothing about the program.
+/// core for a quarter of its wall time, and not because it wore itself out at its memory limit. Such an end says nothing about the program.
 pub(super) fn was_starved(run: &Run) -> bool {
-    run.report.exceeded == Some(Exceeded::Wall) && run.report.waited_ms * 4 >= run.report.wall_ms
+    let report = &run.report;
+    report.exceeded == Some(Exceeded::Wall)
+        && report.oom_kills == 0
+        && report.waited_ms.saturating_mul(4) >= report.wall_ms
 }
 
 /// What a compiler's run means; `None` when the program compiled.

@@ -29,10 +29,15 @@ use super::sys;
 use super::template::Templates;
 use super::workspace::Workspace;
 
-/// First of the host user ids that jobs run as when the launcher is root: far above what systems hand out.
-const FIRST_JOB_ID: u32 = 900_000;
+/// First of the host user ids that jobs run as when the launcher is root: a range that systems, containers and
+/// sub-user-id files leave alone.
+const FIRST_JOB_ID: u32 = 0x7000_0000;
+/// Ids for the jobs of one launcher.
+const IDS_PER_LAUNCHER: u32 = 1024;
+/// Launchers that run at the same time and whose pids agree in these bits would share ids.
+const LAUNCHER_BITS: u32 = 0x3_ffff;
 /// Longest time between two looks at a step that cannot be near a limit.
-const LONGEST_LOOK: Duration = Duration::from_millis(500);
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
 /// Time between two looks where memory is not limited by the kernel but by looking.
 const MEMORY_LOOK: Duration = Duration::from_millis(20);
 
@@ -93,6 +98,8 @@ struct Running {
     next_look: Instant,
     exceeded: Option<Exceeded>,
     waited_ms: u64,
+    /// From samples, where there is no group.
+    cpu_ms: u64,
     peak_rss_bytes: u64,
 }
 
@@ -219,7 +226,8 @@ impl Launcher {
     /// The id that a slot's programs run as in the launcher's eyes, where it may choose.
     fn owner(&self, slot: u32) -> Option<u32> {
         let only_root_of_namespace = self.templates.as_ref().is_some_and(Templates::in_user_namespace);
-        (self.root && !only_root_of_namespace).then_some(FIRST_JOB_ID + slot)
+        let own = (std::process::id() & LAUNCHER_BITS) * IDS_PER_LAUNCHER;
+        (self.root && !only_root_of_namespace).then_some(FIRST_JOB_ID + own + slot % IDS_PER_LAUNCHER)
     }
 
     fn start(&mut self, step: &Step, fds: Vec<OwnedFd>) -> Result<()> {
@@ -277,6 +285,7 @@ impl Launcher {
             next_look: started,
             exceeded: None,
             waited_ms: 0,
+            cpu_ms: 0,
             peak_rss_bytes: 0,
         };
         running.plan_look(0, self.cores);
@@ -295,13 +304,19 @@ impl Launcher {
             } else {
                 process_tree::Sample::default()
             };
+            running.cpu_ms = running.cpu_ms.max(sample.cpu_ms);
             running.peak_rss_bytes = running.peak_rss_bytes.max(sample.rss_bytes);
             let cpu_ms =
                 running.group.as_ref().and_then(|group| group.cpu_ms().ok()).unwrap_or(sample.cpu_ms);
             let limits = running.limits;
+            // Once the kernel has had to kill, what is left of the program only drags on.
+            let memory_over = match &running.group {
+                Some(group) => group.oom_kills().is_ok_and(|kills| kills > 0),
+                None => sample.rss_bytes > limits.memory_bytes,
+            };
             if cpu_ms > limits.cpu_ms {
                 end(pid, running, Exceeded::Cpu, namespaces);
-            } else if running.group.is_none() && sample.rss_bytes > limits.memory_bytes {
+            } else if memory_over {
                 end(pid, running, Exceeded::Memory, namespaces);
             } else if wall_over {
                 running.waited_ms = sample.waited_ms;
@@ -389,7 +404,8 @@ impl Running {
         let rusage_cpu = timeval_ms(usage.ru_utime) + timeval_ms(usage.ru_stime);
         let (cpu_ms, oom_kills, peak) = match &self.group {
             Some(group) => (group.cpu_ms()?, group.oom_kills()?, group.peak_bytes()),
-            None => (rusage_cpu, 0, None),
+            // A killed init has not waited for its children: only samples tell what they used.
+            None => (rusage_cpu.max(self.cpu_ms), 0, None),
         };
         let peak_process = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
         let mut exceeded = self.exceeded;
