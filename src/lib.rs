@@ -1,13 +1,24 @@
 //! autocodegen turns code snippets into verified programming problems.
 //!
-//! Data flows one way; imports go down this list, never up (`tests/layers.rs` checks it):
+//! Data flows one way. Imports go down this list, never up; `tests/layers.rs` checks it:
 //!
-//! - [`error`]: errors that end a command, faults that are retried
-//! - [`frame`]: Arrow frames on disk: schema, ingest, parts, journal
+//! - [`cli`]: one file per command; the only place that prints
+//! - [`engine`]: partitions through steps; journal, retries, resume
+//! - [`plan`]: a pipeline file becomes a checked plan
+//! - [`stages`]: the operators pipelines are made of
 //! - [`text`], [`llm`], [`sandbox`]: prompts and replies; the model; the jail
-//! - stages, plan, engine, cli
+//! - [`frame`]: Arrow frames on disk: seeds, parts, journal, tables
+//! - [`retry`], [`error`]: when a fault is tried again; errors that end a command
+//!
+//! [`analytics`] stands beside them: it answers questions about sealed frames and imports nothing but `frame` and `error`.
 
+pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod frame;
 pub mod llm;
+pub mod plan;
+pub mod retry;
 pub mod sandbox;
+pub mod stages;
+pub mod text;

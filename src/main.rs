@@ -9,5 +9,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == LAUNCHER_ARGUMENT) {
         return launcher_main();
     }
-    ExitCode::SUCCESS
+    autocodegen::cli::main()
 }

@@ -1,5 +1,18 @@
-//! Frames on disk: schema, ingest, parts, journal.
+//! Frames on disk: schema, ingest, records, parts, journal, tables.
 
+pub mod atomic;
+pub mod columns;
+pub mod dataset;
+pub mod ingest;
+pub mod journal;
+mod json_object;
 pub mod key;
+mod lines;
+pub mod part;
+mod partial;
 pub mod recorded;
+pub mod records;
+pub mod rejects;
+pub mod run_dir;
 pub mod schema;
+mod table_file;

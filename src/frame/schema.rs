@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
 
 use crate::error::{Error, Result};
 
@@ -27,31 +27,29 @@ pub fn strings<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray
         .ok_or_else(|| Error::usage(format!("column `{name}` has type {}, not a string", column.data_type())))
 }
 
-/// `batch` with the columns `added` put in, replacing those of the same name, and without `dropped`.
+/// A column and its field.
+pub type Column = (FieldRef, ArrayRef);
+
+/// A nullable column called `name`.
+pub fn column(name: &str, values: ArrayRef) -> Column {
+    (Arc::new(Field::new(name, values.data_type().clone(), true)), values)
+}
+
+/// The columns of `batch` for whose names `stays` holds, in order.
+pub fn columns_where(batch: &RecordBatch, stays: impl Fn(&str) -> bool) -> Vec<Column> {
+    let columns = batch.schema_ref().fields().iter().cloned().zip(batch.columns().iter().cloned());
+    columns.filter(|(field, _)| stays(field.name())).collect()
+}
+
+/// A batch of `rows` rows made of `columns`.
 ///
 /// # Errors
-/// A column's length differs from the batch's.
-pub fn with_columns(
-    batch: &RecordBatch,
-    added: Vec<(&str, ArrayRef)>,
-    dropped: &[&str],
-) -> Result<RecordBatch> {
-    let mut fields: Vec<Arc<Field>> = Vec::new();
-    let mut columns: Vec<ArrayRef> = Vec::new();
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let name = field.name().as_str();
-        if !dropped.contains(&name) && !added.iter().any(|(added, _)| *added == name) {
-            fields.push(field.clone());
-            columns.push(column.clone());
-        }
-    }
-    for (name, column) in added {
-        fields.push(Arc::new(Field::new(name, column.data_type().clone(), true)));
-        columns.push(column);
-    }
-    let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+/// A column has another length.
+pub fn batch_of(rows: usize, columns: Vec<Column>) -> Result<RecordBatch> {
+    let (fields, columns): (Vec<FieldRef>, Vec<ArrayRef>) = columns.into_iter().unzip();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
-        .map_err(|error| Error::usage(format!("columns do not fit: {error}")))
+        .map_err(|error| Error::usage(format!("columns do not fit together: {error}")))
 }
 
 /// The schema of the `rejected` frames: why rows left, and what they had so far.

@@ -17,7 +17,7 @@ pub struct Message {
 }
 
 /// Model and sampling settings: the half of the model configuration that changes replies.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
     /// Model name as the endpoint knows it.

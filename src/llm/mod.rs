@@ -1,6 +1,15 @@
 //! Asking a language model: chat requests in, replies out.
 
 pub mod chat;
+pub mod client;
+pub mod constant;
+mod fault;
+pub mod key;
+pub mod recorder;
+pub mod recording;
+mod reply;
+pub mod secret;
+pub mod tls;
 
 use futures::future::BoxFuture;
 

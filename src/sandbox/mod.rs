@@ -3,6 +3,7 @@
 pub mod job;
 pub mod language;
 pub mod local;
+pub mod remote;
 pub mod splice;
 pub mod toolchain;
 
@@ -22,4 +23,7 @@ pub trait Sandbox: Send + Sync {
 
     /// How many jobs it can usefully run at once.
     fn capacity(&self) -> usize;
+
+    /// What it is and how it isolates, for people.
+    fn describe(&self) -> String;
 }

@@ -35,7 +35,7 @@ const MOST_JOBS: usize = 1024;
 const VERSION: u32 = 1;
 
 /// How jobs are to be kept apart.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Isolation {
     /// Namespaces; an error where the machine does not allow them.
     #[default]
@@ -271,6 +271,10 @@ impl Sandbox for LocalSandbox {
         });
         let version = version.unwrap_or_default();
         format!("local-{VERSION}:{}:{}:{version}", language.name, &entry[..16])
+    }
+
+    fn describe(&self) -> String {
+        format!("local jails ({})", self.isolation)
     }
 
     fn capacity(&self) -> usize {

@@ -1,0 +1,131 @@
+//! `run --dry-run`: what would be asked, without asking or running anything.
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+use tempfile::TempDir;
+
+use super::run::Args;
+use super::{bundled, printable, summary};
+use crate::error::{Error, Result};
+use crate::frame::ingest::{SeedStore, ingest};
+use crate::frame::schema::{LANGUAGE, strings};
+use crate::llm::chat::Message;
+use crate::plan::Plan;
+use crate::sandbox::language::Languages;
+use crate::stages::{MESSAGES, Resource, Work};
+
+/// Rows rendered at a time.
+const ROWS: usize = 1024;
+
+/// What the first model stage would be asked, for one language.
+#[derive(Default)]
+struct Asked {
+    requests: u64,
+    characters: u64,
+    unpromptable: u64,
+}
+
+/// Reads the seeds into a temporary folder, renders the first prompts, and prints what a run would ask.
+pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
+    let temp =
+        TempDir::new().map_err(|error| Error::io("create a folder in", &std::env::temp_dir(), error))?;
+    let paths = match args.seeds.seeds.as_slice() {
+        [] => bundled::write_seeds(&temp.path().join("bundled"))?
+            .into_iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
+        paths => paths.to_vec(),
+    };
+    let options = args.seeds.options(paths, plan.reserved_columns());
+    let seeds = temp.path().join("seeds");
+    let ingested =
+        ingest(&options, languages, &seeds, &temp.path().join("rejected.parquet"), &mut |_, _| {})?;
+    let store = SeedStore::open(&seeds)?;
+    let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
+    plan.check(&columns)?;
+
+    let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
+    let mut first = None;
+    for start in (0..store.rows()).step_by(ROWS) {
+        let batch = store.read(start, ROWS)?;
+        let Some(prompts) = first_prompts(plan, batch)? else { break };
+        let languages = strings(&prompts, LANGUAGE)?;
+        for (row, messages) in strings(&prompts, MESSAGES)?.iter().enumerate() {
+            let asked = asked.entry(languages.value(row).to_owned()).or_default();
+            let messages: Vec<Message> =
+                messages.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            if messages.is_empty() {
+                asked.unpromptable += 1;
+                continue;
+            }
+            asked.requests += 1;
+            asked.characters +=
+                messages.iter().map(|message| message.content.chars().count() as u64).sum::<u64>();
+            first.get_or_insert(messages);
+        }
+    }
+    print(plan, &asked, first.as_deref());
+    let rejected: u64 = ingested.rejected;
+    eprintln!(
+        "{} seeds from {} files ({} bytes); {} exact repeats dropped, {rejected} rejected; nothing was sent",
+        ingested.rows, ingested.files, ingested.bytes, ingested.duplicates
+    );
+    Ok(0)
+}
+
+/// `batch` with the prompts of the plan's first model stage; `None` when that cannot be told from seeds alone.
+fn first_prompts(plan: &Plan, mut batch: RecordBatch) -> Result<Option<RecordBatch>> {
+    for stage in &plan.stages {
+        match &stage.work {
+            Work::Pure(pure) => batch = pure.apply(&batch)?.apply(&batch, &stage.drops)?,
+            Work::Derived(pure) => {
+                let mut change = pure.apply(&batch)?;
+                // Rows without a prompt stay, so that they can be counted.
+                change.rejected.clear();
+                return change.apply(&batch, &[]).map(Some);
+            }
+            Work::Effect(_) => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>) {
+    let mut table = summary::table(&["language", "first requests", "characters", "without a prompt"], 1..4);
+    let mut sum = Asked::default();
+    for (language, asked) in asked {
+        table.add_row([
+            language.clone(),
+            asked.requests.to_string(),
+            asked.characters.to_string(),
+            asked.unpromptable.to_string(),
+        ]);
+        sum.requests += asked.requests;
+        sum.characters += asked.characters;
+        sum.unpromptable += asked.unpromptable;
+    }
+    table.add_row([
+        "all".to_owned(),
+        sum.requests.to_string(),
+        sum.characters.to_string(),
+        sum.unpromptable.to_string(),
+    ]);
+    println!("{table}");
+    println!("\nat most, if no row is rejected on the way:");
+    for stage in &plan.stages {
+        if let Some((resource, per_row)) = stage.requests {
+            let whom = match resource {
+                Resource::Model => "model requests",
+                Resource::Sandbox => "programs run",
+            };
+            println!("  {:20} {} {whom}", stage.name, sum.requests * per_row as u64);
+        }
+    }
+    if let Some(messages) = first {
+        println!("\nthe first request:");
+        for message in messages {
+            println!("--- {} ---\n{}", message.role, printable(&message.content));
+        }
+    }
+}

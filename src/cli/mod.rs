@@ -1,0 +1,118 @@
+//! The command line: one file per command. The only place that prints.
+
+mod bundled;
+mod doctor;
+mod dry_run;
+mod explain;
+mod export;
+mod options;
+mod progress;
+mod query;
+mod reference;
+mod run;
+mod sandbox;
+mod stage;
+mod summary;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+/// Turns code snippets into verified programming problems.
+#[derive(Parser)]
+#[command(name = "autocodegen", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    after_help = "Example: autocodegen run            # the bundled seeds, offline, into runs/synthesize"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// No progress; only errors and the result.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take seeds through a pipeline into a run directory; run again to resume.
+    Run(Box<run::Args>),
+    /// Print the plan of a pipeline: stages, columns, fingerprints, requests per row.
+    Explain(Box<explain::Args>),
+    /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
+    Stage(Box<stage::Args>),
+    /// Run single programs in the sandbox.
+    #[command(subcommand)]
+    Sandbox(sandbox::Command),
+    /// Say what isolation is in force and which toolchains are there; install missing ones.
+    Doctor(doctor::Args),
+    /// Ask a question of a run's tables in SQL.
+    Query(query::Args),
+    /// Write a run's dataset as Parquet or JSONL.
+    Export(export::Args),
+}
+
+/// Parses the command line, runs one command, and gives its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_log(cli.quiet);
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args, cli.quiet),
+        Command::Explain(args) => explain::run(&args),
+        Command::Stage(args) => stage::run(&args, cli.quiet),
+        Command::Sandbox(command) => sandbox::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Export(args) => export::run(&args),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Prints an error and its hint to stderr. Both may quote hostile input: control characters are escaped.
+fn report(error: &Error) {
+    eprintln!("error: {}", printable(&error.to_string()));
+    if let Some(hint) = error.hint_text() {
+        eprintln!("hint: {}", printable(hint));
+    }
+}
+
+/// `text` with control characters other than newline and tab escaped, so that it cannot drive the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => safe.push(c),
+            c if c.is_control() => safe.extend(c.escape_default()),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+fn init_log(quiet: bool) {
+    let default = if quiet { "error" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("AUTOCODEGEN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .init();
+}
+
+/// The tokio runtime that effects run on.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::environment(format!("cannot start the async runtime: {error}")))
+}

@@ -1,0 +1,230 @@
+//! Arguments that several commands share, and the objects made of them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::frame::ingest::SeedOptions;
+use crate::llm::Model;
+use crate::llm::chat::Sampling;
+use crate::llm::client::{Endpoint, HttpModel};
+use crate::llm::recording::{Recording, ReplayModel};
+use crate::llm::secret::Secret;
+use crate::plan::pipeline::ModelDefaults;
+use crate::retry::RetryPolicy;
+use crate::sandbox::Sandbox;
+use crate::sandbox::language::Languages;
+use crate::sandbox::local::{Isolation, LocalSandbox, Options as LocalOptions};
+use crate::sandbox::remote::RemoteSandbox;
+
+/// Name of the model whose replies are bundled.
+pub const QUICKSTART: &str = "quickstart";
+
+/// Where seeds come from.
+#[derive(Args)]
+#[command(next_help_heading = "Seeds")]
+pub struct SeedArgs {
+    /// JSONL (plain, .gz, .zst) or Parquet files, folders of source files, globs. Default: the bundled seeds.
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub seeds: Vec<String>,
+    /// Column with the snippet. Default: `text`, `content` or `code`.
+    #[arg(long, value_name = "NAME")]
+    pub text_column: Option<String>,
+    /// Column with the language. Default: `language` or `lang`.
+    #[arg(long, value_name = "NAME")]
+    pub language_column: Option<String>,
+    /// Language of rows that name none.
+    #[arg(long, value_name = "NAME")]
+    pub language: Option<String>,
+    /// Longer snippets are rejected, bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
+    pub max_seed_bytes: usize,
+    /// Stop after this many seeds.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+impl SeedArgs {
+    /// The options of an ingest of these seeds, or of those in `paths`.
+    pub fn options(&self, paths: Vec<String>, reserved: Vec<String>) -> SeedOptions {
+        SeedOptions {
+            paths,
+            text_column: self.text_column.clone(),
+            language_column: self.language_column.clone(),
+            language: self.language.clone(),
+            max_seed_bytes: self.max_seed_bytes,
+            limit: self.limit,
+            reserved,
+        }
+    }
+}
+
+/// Which model is asked, and how.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Model name as the endpoint knows it. Default: the bundled replies (for the bundled seeds only).
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Base URL of an OpenAI-compatible endpoint.
+    #[arg(long, value_name = "URL", env = "OPENAI_BASE_URL", default_value = "https://api.openai.com/v1")]
+    pub base_url: String,
+    /// Environment variable that holds the key.
+    #[arg(long, value_name = "VARIABLE", default_value = "OPENAI_API_KEY")]
+    pub api_key_env: String,
+    /// Answer from recordings or run journals instead of an endpoint.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub replay: Vec<PathBuf>,
+    /// Append every reply to this file, which `--replay` reads.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Sampling temperature.
+    #[arg(long)]
+    pub temperature: Option<f64>,
+    /// Most tokens of a reply.
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u32>,
+    /// Nucleus sampling.
+    #[arg(long)]
+    pub top_p: Option<f64>,
+    /// Sampling seed, for endpoints that honour it.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub seed: Option<i64>,
+    /// JSON object whose fields are put into every request body.
+    #[arg(long, value_name = "JSON")]
+    pub extra_body: Option<String>,
+    /// Model calls in flight at once.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub in_flight: usize,
+    /// Seconds a model call may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u64,
+    /// Tries per call before its row is left pending.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub tries: u32,
+}
+
+/// What answers the model calls of a run.
+pub struct ModelChoice {
+    /// The model.
+    pub model: Arc<dyn Model>,
+    /// The endpoint behind it, when there is one.
+    pub endpoint: Option<Arc<HttpModel>>,
+    /// What it is, for people.
+    pub label: String,
+}
+
+impl ModelArgs {
+    /// Model and sampling: flags over the pipeline's defaults.
+    ///
+    /// # Errors
+    /// `--extra-body` is not a JSON object.
+    pub fn sampling(&self, defaults: &ModelDefaults) -> Result<Sampling> {
+        let extra = match &self.extra_body {
+            None => Map::new(),
+            Some(text) => match serde_json::from_str(text) {
+                Ok(Value::Object(fields)) => fields,
+                _ => {
+                    return Err(Error::usage(format!("--extra-body is not a JSON object: {text}"))
+                        .hint(r#"for example --extra-body '{"enable_thinking": false}'"#));
+                }
+            },
+        };
+        Ok(Sampling {
+            model: self.model.clone().unwrap_or_else(|| QUICKSTART.to_owned()),
+            temperature: self.temperature.or(defaults.temperature),
+            max_tokens: self.max_tokens.or(defaults.max_tokens),
+            top_p: self.top_p.or(defaults.top_p),
+            seed: self.seed,
+            extra,
+        })
+    }
+
+    /// The model these arguments choose. `bundled` is the text of the bundled recordings, when they may answer.
+    ///
+    /// # Errors
+    /// Nothing is chosen, a recording does not read, or the endpoint's key is missing.
+    pub fn choose(&self, bundled: Option<&str>) -> Result<ModelChoice> {
+        if !self.replay.is_empty() {
+            let recording = Recording::load(&self.replay)?;
+            let label = format!("{} recorded replies", recording.len());
+            return Ok(ModelChoice { model: Arc::new(ReplayModel::new(recording)), endpoint: None, label });
+        }
+        if let Some(name) = &self.model {
+            let endpoint = Arc::new(self.endpoint()?);
+            let label = format!("{name} at {}", self.base_url);
+            return Ok(ModelChoice { model: endpoint.clone(), endpoint: Some(endpoint), label });
+        }
+        let Some(lines) = bundled else {
+            return Err(Error::usage("no model to ask").hint(
+                "give --model NAME (and --base-url URL, with the key in OPENAI_API_KEY), or --replay FILE",
+            ));
+        };
+        let recording = Recording::from_lines("data/quickstart", lines)?;
+        let label = format!("{} bundled replies, written for the quickstart", recording.len());
+        Ok(ModelChoice { model: Arc::new(ReplayModel::new(recording)), endpoint: None, label })
+    }
+
+    /// The endpoint, with its key. Only servers on this machine do without one.
+    fn endpoint(&self) -> Result<HttpModel> {
+        let endpoint = |key| Endpoint {
+            timeout: Duration::from_secs(self.timeout),
+            ..Endpoint::new(&self.base_url, key)
+        };
+        let keyless = HttpModel::new(endpoint(None))?;
+        match Secret::from_env(&self.api_key_env) {
+            Ok(key) => HttpModel::new(endpoint(Some(key))),
+            Err(_) if keyless.is_local() => Ok(keyless),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// When calls are tried again.
+    pub fn retry(&self) -> RetryPolicy {
+        RetryPolicy { tries: self.tries.max(1), ..RetryPolicy::default() }
+    }
+}
+
+/// Where programs run.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Sandbox")]
+pub struct SandboxArgs {
+    /// Base URLs of sandbox services with the reference's `POST /submit`. Default: local jails.
+    #[arg(long, num_args = 1.., value_name = "URL")]
+    pub sandbox: Vec<String>,
+    /// Weakest isolation of local jails to accept.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub isolation: Isolation,
+    /// Programs run at once. Default: the number of cores, or what the services take.
+    #[arg(long, value_name = "N")]
+    pub sandbox_jobs: Option<usize>,
+}
+
+impl SandboxArgs {
+    /// The sandbox these arguments choose. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// No isolation is to be had, or a URL is malformed.
+    pub fn choose(&self) -> Result<Arc<dyn Sandbox>> {
+        if !self.sandbox.is_empty() {
+            return Ok(Arc::new(RemoteSandbox::new(&self.sandbox, self.sandbox_jobs)?));
+        }
+        let options =
+            LocalOptions { isolation: self.isolation, jobs: self.sandbox_jobs, ..LocalOptions::default() };
+        Ok(Arc::new(LocalSandbox::start(options)?))
+    }
+}
+
+impl crate::frame::ingest::Languages for Languages {
+    fn resolve(&self, name: &str) -> Option<String> {
+        self.get(name).map(|language| language.name.clone())
+    }
+
+    fn of_extension(&self, extension: &str) -> Option<String> {
+        self.by_extension(extension).map(|language| language.name.clone())
+    }
+}

@@ -1,0 +1,273 @@
+//! `autocodegen run`: seeds through a pipeline into a run directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
+use crate::cli::progress::Progress;
+use crate::cli::{bundled, doctor, dry_run, runtime, summary};
+use crate::engine::calls::{Calls, Resources};
+use crate::engine::run_file::{RunFile, SeedCounts, State};
+use crate::engine::stop::Stop;
+use crate::engine::{Engine, Outcome, active_partitions, partition_rows, tables};
+use crate::error::{Error, Result};
+use crate::frame::ingest::{SeedOptions, SeedStore, ingest, manifest};
+use crate::frame::journal::Journal;
+use crate::frame::key::Key;
+use crate::frame::run_dir::RunDir;
+use crate::llm::recorder::Recorder;
+use crate::plan::Plan;
+use crate::plan::pipeline::Pipeline;
+use crate::sandbox::Sandbox;
+use crate::sandbox::language::Languages;
+use crate::stages::Resource;
+use crate::stages::registry::Context;
+use crate::text::template::Templates;
+
+/// Arguments of `run`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  autocodegen run --install
+  OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model deepseek-chat --base-url https://api.deepseek.com --out runs/mine
+  autocodegen run --seeds ~/src/project --model any --dry-run")]
+pub struct Args {
+    /// Name of a pipeline, or path of one of your own ending in .toml.
+    #[arg(default_value = "synthesize")]
+    pub pipeline: String,
+    /// Run directory. Default: runs/<name of the pipeline>.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Prompt templates that replace the built-in ones, file by file.
+    #[arg(long, value_name = "DIR")]
+    pub templates: Option<PathBuf>,
+    /// Show what would be asked, without asking or running anything.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Install the toolchains that the seeds need and that are missing.
+    #[arg(long)]
+    pub install: bool,
+    /// Rows of a partition, fixed when a run directory is made. Default: by the number of seeds.
+    #[arg(long, value_name = "ROWS")]
+    pub partition_size: Option<usize>,
+    /// Programs that print more are rejected before their output becomes a prompt, bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 16_384)]
+    pub max_output_bytes: usize,
+    #[command(flatten)]
+    pub seeds: SeedArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+}
+
+/// Runs the command; the exit code is 0 when every row is kept or rejected, 1 when some are pending.
+pub fn run(args: &Args, quiet: bool) -> Result<u8> {
+    let started = Instant::now();
+    let languages = Languages::embedded()?;
+    let pipeline = Pipeline::load(&args.pipeline)?;
+    let templates = Arc::new(Templates::load(args.templates.as_deref())?);
+    let sampling = args.model.sampling(&pipeline.model)?;
+    let context = |sandbox| Context {
+        templates: &templates,
+        sampling: &sampling,
+        sandbox,
+        max_output_bytes: args.max_output_bytes,
+    };
+    let draft = Plan::build(&pipeline, &context(None))?;
+    if args.dry_run {
+        return dry_run::run(args, &draft, &languages);
+    }
+    let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
+    let choice = args.model.choose(bundled.as_deref())?;
+    let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
+    let dir = Arc::new(RunDir::open_or_create(&out)?);
+    let earlier: Option<RunFile> = dir.read_json()?;
+    if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.pipeline != pipeline.name) {
+        return Err(Error::usage(format!(
+            "{} holds a run of the pipeline `{}`, not `{}`",
+            out.display(),
+            earlier.pipeline,
+            pipeline.name
+        ))
+        .hint("give another folder with --out"));
+    }
+    let paths = match args.seeds.seeds.as_slice() {
+        [] => bundled::write_seeds(&dir.path().join("bundled"))?
+            .into_iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
+        paths => paths.to_vec(),
+    };
+    let options = args.seeds.options(paths, draft.reserved_columns());
+    let mut file = seed(args, &dir, &options, &languages, earlier, quiet)?;
+    let store = Arc::new(SeedStore::open(&dir.path().join("seeds"))?);
+    let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
+    draft.check(&columns)?;
+    if asks(&draft, Resource::Sandbox) && args.sandbox.sandbox.is_empty() {
+        let seen: Vec<&str> = file.seeds.by_language.keys().map(String::as_str).collect();
+        doctor::provide(&languages, &seen, args.install)?;
+    }
+
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let sandbox = match asks(&draft, Resource::Sandbox) {
+            true => Some(args.sandbox.choose()?),
+            false => None,
+        };
+        if let Some(endpoint) = choice.endpoint.as_ref().filter(|_| asks(&draft, Resource::Model)) {
+            endpoint.check(&sampling).await?;
+        }
+        let plan = Arc::new(Plan::build(&pipeline, &context(sandbox.clone()))?);
+        templates.save(&dir.templates())?;
+        let seen: Vec<String> = file.seeds.by_language.keys().cloned().collect();
+        file.fingerprints = plan
+            .steps
+            .iter()
+            .map(|step| step.name.clone())
+            .zip(plan.fingerprints(&file.seeds_fingerprint(), &seen))
+            .collect();
+        file.pipeline.clone_from(&pipeline.name);
+        file.model = sampling.clone();
+        file.answered_by.clone_from(&choice.label);
+        file.sandbox = sandbox.as_ref().map(|sandbox| sandbox.describe()).unwrap_or_default();
+        file.state = State::Running;
+        dir.write_json(&file)?;
+
+        let progress = Arc::new(Progress::new(&plan, store.rows(), quiet));
+        let stop = Arc::new(Stop::default());
+        let calls = Arc::new(Calls::new(
+            resources(args, &choice, sandbox)?,
+            journals(&plan, &dir)?,
+            stop.clone(),
+            progress.clone(),
+        ));
+        let in_flight = args.model.in_flight;
+        let engine = Arc::new(Engine {
+            plan: plan.clone(),
+            seeds: store,
+            seeds_fingerprint: file.seeds_fingerprint(),
+            run: dir.clone(),
+            calls,
+            partition_rows: file.partition_rows,
+            active: active_partitions(file.partition_rows, in_flight),
+        });
+        let interrupts = tokio::spawn(interrupts(stop));
+        let outcome = engine.run().await;
+        interrupts.abort();
+        progress.finish();
+        let outcome = outcome?;
+        finish(&engine, &mut file, &outcome, started)?;
+        summary::print(&plan, &file, dir.path(), progress.pending(), bundled.is_some())?;
+        match outcome.stopped {
+            Some(error) => Err(error),
+            None => Ok(u8::from(file.state == State::Pending)),
+        }
+    })
+}
+
+/// Reads the seeds, unless the run directory holds the very same ones already.
+fn seed(
+    args: &Args,
+    dir: &RunDir,
+    options: &SeedOptions,
+    languages: &Languages,
+    earlier: Option<RunFile>,
+    quiet: bool,
+) -> Result<RunFile> {
+    let manifest = manifest(options, languages)?;
+    let seed_options = Key::of(&[format!("{options:?}")]);
+    if let Some(earlier) = earlier {
+        if let Some(wanted) = args.partition_size.filter(|wanted| *wanted != earlier.partition_rows) {
+            eprintln!(
+                "note: --partition-size {wanted} is ignored: partitions of this run have {} rows",
+                earlier.partition_rows
+            );
+        }
+        if earlier.manifest == manifest
+            && earlier.seed_options == seed_options
+            && dir.path().join("seeds").exists()
+        {
+            return Ok(earlier);
+        }
+        eprintln!(
+            "note: the seeds have changed since the last run; answers that still fit are taken from the journal"
+        );
+    }
+    let bar = crate::cli::progress::ingest(&manifest, quiet);
+    let ingested = ingest(
+        options,
+        languages,
+        &dir.path().join("seeds"),
+        &dir.rejected_part("seed", 0)?,
+        &mut |rows, bytes| {
+            bar.set_position(bytes);
+            bar.set_message(format!("{rows} seeds"));
+        },
+    )?;
+    bar.finish_and_clear();
+    Ok(RunFile {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pipeline: String::new(),
+        fingerprints: Vec::new(),
+        model: Default::default(),
+        answered_by: String::new(),
+        sandbox: String::new(),
+        manifest,
+        seed_options,
+        partition_rows: partition_rows(ingested.rows, args.partition_size),
+        seeds: SeedCounts::from(&ingested),
+        state: State::Running,
+        counts: Default::default(),
+        wall_ms: 0,
+    })
+}
+
+fn asks(plan: &Plan, resource: Resource) -> bool {
+    plan.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
+}
+
+fn resources(args: &Args, choice: &ModelChoice, sandbox: Option<Arc<dyn Sandbox>>) -> Result<Resources> {
+    Ok(Resources {
+        model: Some(choice.model.clone()),
+        sandbox_in_flight: sandbox.as_ref().map_or(1, |sandbox| sandbox.capacity()),
+        sandbox,
+        model_in_flight: args.model.in_flight,
+        retry: args.model.retry(),
+        recorder: args.model.record.as_deref().map(Recorder::create).transpose()?,
+    })
+}
+
+fn journals(plan: &Plan, dir: &RunDir) -> Result<std::collections::HashMap<Arc<str>, Journal>> {
+    let effects = plan.stages.iter().filter(|stage| stage.requests.is_some());
+    effects.map(|stage| Ok((stage.name.clone(), Journal::open(&dir.journal(&stage.name)?)?))).collect()
+}
+
+/// The first Ctrl-C (or SIGTERM) drains what is in flight; the second ends the process, which loses nothing either.
+async fn interrupts(stop: Arc<Stop>) {
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return;
+    };
+    for first in [true, false] {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        if !first {
+            std::process::exit(130);
+        }
+        eprintln!(
+            "stopping: waiting for the calls in flight (again to stop at once; nothing answered is lost)"
+        );
+        stop.interrupt();
+    }
+}
+
+/// Writes the tables, the dataset and the final `run.json`.
+fn finish(engine: &Engine, file: &mut RunFile, outcome: &Outcome, started: Instant) -> Result<()> {
+    tables::write(engine, &outcome.counts)?;
+    file.counts = outcome.counts.clone();
+    file.state = if outcome.counts.pending() > 0 { State::Pending } else { State::Done };
+    file.wall_ms = started.elapsed().as_millis() as u64;
+    engine.run.write_json(file)
+}

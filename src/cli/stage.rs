@@ -1,0 +1,203 @@
+//! `autocodegen stage`: one stage, or several in a row, from a file of records to another.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::options::{ModelArgs, SandboxArgs};
+use super::progress::Progress;
+use super::{printable, reference, runtime};
+use crate::engine::calls::{Calls, Resources};
+use crate::engine::counts::Counts;
+use crate::engine::executor::execute;
+use crate::engine::stop::Stop;
+use crate::error::{Error, Result};
+use crate::frame::journal::Journal;
+use crate::frame::records::{RecordWriter, read_records};
+use crate::frame::rejects::{RejectedRow, rejected_batch};
+use crate::llm::recorder::Recorder;
+use crate::plan::Plan;
+use crate::plan::pipeline::Pipeline;
+use crate::stages::registry::Context;
+use crate::stages::{MESSAGES, Resource};
+use crate::text::template::Templates;
+
+/// Rows in work at a time.
+const ROWS: usize = 256;
+
+/// Arguments of `stage`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  autocodegen stage solution.prompt --in seeds.jsonl --out messages.jsonl
+  autocodegen stage solution.extract --in output.jsonl --out solution.jsonl
+  autocodegen stage probe.capture,tests.prompt --in test_output.jsonl --out messages.parquet")]
+pub struct Args {
+    /// Names of stages, as `explain` lists them, separated by commas.
+    #[arg(value_delimiter = ',', required = true)]
+    names: Vec<String>,
+    /// JSONL (plain, .gz, .zst) or Parquet file of records.
+    #[arg(long = "in", value_name = "FILE")]
+    input: PathBuf,
+    /// File to write: .jsonl (also .gz, .zst) or .parquet. Rejected rows go to FILE.rejected.jsonl.
+    #[arg(long = "out", value_name = "FILE")]
+    output: PathBuf,
+    /// Pipeline that the stages belong to.
+    #[arg(long, default_value = "synthesize", value_name = "NAME")]
+    pipeline: String,
+    /// Prompt templates that replace the built-in ones, file by file.
+    #[arg(long, value_name = "DIR")]
+    templates: Option<PathBuf>,
+    /// Programs that print more are rejected before their output becomes a prompt, bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 16_384)]
+    max_output_bytes: usize,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+}
+
+/// Runs the command; exit code 1 when rows are pending.
+pub fn run(args: &Args, quiet: bool) -> Result<u8> {
+    let pipeline = Pipeline::load(&args.pipeline)?;
+    let templates = Arc::new(Templates::load(args.templates.as_deref())?);
+    let sampling = args.model.sampling(&pipeline.model)?;
+    runtime()?.block_on(async {
+        let wanted = selected(&pipeline, &args.names)?;
+        let context = |sandbox| Context {
+            templates: &templates,
+            sampling: &sampling,
+            sandbox,
+            max_output_bytes: args.max_output_bytes,
+        };
+        let draft = Plan::build(&wanted, &context(None))?;
+        let asks = |resource| {
+            draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
+        };
+        let choice = if asks(Resource::Model) { Some(args.model.choose(None)?) } else { None };
+        let sandbox = if asks(Resource::Sandbox) { Some(args.sandbox.choose()?) } else { None };
+        let mut plan = Plan::build(&wanted, &context(sandbox.clone()))?;
+        // In files the conversation stays beside the reply, as users of the field expect.
+        for stage in &mut plan.stages {
+            stage.drops.retain(|name| name != MESSAGES);
+        }
+        let journal = path_with(&args.output, ".journal");
+        let journals: HashMap<Arc<str>, Journal> = plan
+            .stages
+            .iter()
+            .filter(|stage| stage.requests.is_some())
+            .map(|stage| Ok((stage.name.clone(), Journal::open(&journal.join(&*stage.name))?)))
+            .collect::<Result<_>>()?;
+        let resources = Resources {
+            model: choice.map(|choice| choice.model),
+            sandbox_in_flight: sandbox.as_ref().map_or(1, |sandbox| sandbox.capacity()),
+            sandbox,
+            model_in_flight: args.model.in_flight,
+            retry: args.model.retry(),
+            recorder: args.model.record.as_deref().map(Recorder::create).transpose()?,
+        };
+        let plan = Arc::new(plan);
+        let progress = Arc::new(Progress::new(&plan, 0, true));
+        let stop = Arc::new(Stop::default());
+        let calls = Arc::new(Calls::new(resources, journals, stop.clone(), progress.clone()));
+        let counts = records(args, &plan, &calls).await?;
+        if let Some(error) = stop.take_cause() {
+            return Err(error);
+        }
+        for ((stage, cause), (rows, first, _)) in &progress.pending() {
+            eprintln!("pending: {rows} rows at {stage} ({cause}); the first: {}", printable(first));
+        }
+        if counts.pending() > 0 {
+            eprintln!("answers are kept in {}; run again to ask for the rest", journal.display());
+            return Ok(1);
+        }
+        drop(calls);
+        remove_journal(&journal)?;
+        if !quiet {
+            tell(&plan, &counts);
+        }
+        Ok(0)
+    })
+}
+
+/// The pipeline with only the named stages, in the order named.
+fn selected(pipeline: &Pipeline, names: &[String]) -> Result<Pipeline> {
+    let known: Vec<&str> = pipeline.stages.iter().map(|spec| spec.name.as_str()).collect();
+    let stages = names.iter().map(|name| {
+        pipeline.stages.iter().find(|spec| spec.name == *name).cloned().ok_or_else(|| {
+            Error::usage(format!("pipeline `{}` has no stage `{name}`", pipeline.name))
+                .hint(format!("its stages are {}", known.join(", ")))
+        })
+    });
+    Ok(Pipeline { stages: stages.collect::<Result<_>>()?, ..pipeline.clone() })
+}
+
+/// Takes every record through the stages.
+async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Counts> {
+    let mut writer = RecordWriter::create(&args.output)?;
+    let mut rejected: Vec<RejectedRow> = Vec::new();
+    let mut counts = Counts::default();
+    let mut row = 0;
+    let op = plan.stages.last().map_or("", |stage| stage.op);
+    for batch in read_records(&args.input, ROWS)? {
+        let batch = reference::read(&batch?, row)?;
+        let columns: Vec<String> =
+            batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
+        plan.check(&columns).map_err(|error| error.context(args.input.display()))?;
+        row += batch.num_rows();
+        let result = execute(plan, 0..plan.stages.len(), batch, calls).await?;
+        counts.merge(&result.counts);
+        rejected.extend(result.rejected);
+        writer.write(&reference::write(&result.batch, op)?)?;
+        if calls.stop.is_set() {
+            return Ok(counts);
+        }
+    }
+    if counts.pending() == 0 {
+        writer.finish()?;
+        write_rejected(&path_with(&args.output, ".rejected.jsonl"), &rejected)?;
+    }
+    Ok(counts)
+}
+
+fn write_rejected(path: &Path, rows: &[RejectedRow]) -> Result<()> {
+    if rows.is_empty() {
+        return match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path, error))
+            }
+            _ => Ok(()),
+        };
+    }
+    let mut writer = RecordWriter::create(path)?;
+    writer.write(&rejected_batch(rows)?)?;
+    writer.finish().map(|_| ())
+}
+
+fn tell(plan: &Plan, counts: &Counts) {
+    for stage in &plan.stages {
+        let tally = counts.stage(&stage.name);
+        let reasons: Vec<String> =
+            tally.rejected.iter().map(|(reason, rows)| format!("{} {rows}", printable(reason))).collect();
+        eprintln!(
+            "{}: {} in, {} kept, {} rejected {}",
+            stage.name,
+            tally.rows_in,
+            tally.kept,
+            tally.rejected_rows(),
+            reasons.join(", ")
+        );
+    }
+}
+
+fn path_with(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn remove_journal(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir, error)),
+        _ => Ok(()),
+    }
+}

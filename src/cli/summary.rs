@@ -1,0 +1,120 @@
+//! What `run` prints when it ends: the funnel, and how many seeds of each language became problems.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::printable;
+use super::progress::PendingCauses;
+use crate::engine::run_file::RunFile;
+use crate::error::Result;
+use crate::plan::Plan;
+
+/// Reasons named per stage in the funnel.
+const REASONS: usize = 3;
+
+/// Prints the run's result to stdout, and what is pending and why to stderr.
+pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: PendingCauses, bundled: bool) -> Result<()> {
+    println!("{}", funnel(plan, file));
+    println!("\n{}", by_language(plan, file));
+    let took = std::time::Duration::from_millis(file.wall_ms);
+    println!("\nmodel    {}", printable(&file.answered_by));
+    println!("sandbox  {}", printable(&file.sandbox));
+    println!("time     {}", humantime::format_duration(took));
+    println!("dataset  {}", dir.join("dataset").display());
+    if bundled {
+        println!(
+            "\nThese replies were written for the quickstart; no model was asked. For a real one:\n  \
+             OPENAI_API_KEY=... autocodegen run --seeds FILE_OR_FOLDER --model NAME --base-url URL --out runs/mine"
+        );
+    }
+    for ((stage, cause), (rows, first, hint)) in &pending {
+        let plural = if *rows == 1 { "row is" } else { "rows are" };
+        eprintln!("pending: {rows} {plural} waiting at {stage} ({cause}); the first: {}", printable(first));
+        if let Some(hint) = hint {
+            eprintln!("hint: {}", printable(hint));
+        }
+    }
+    let pending = file.counts.pending();
+    if pending > 0 {
+        eprintln!("{pending} rows are pending; run the same command again to take them up");
+    }
+    Ok(())
+}
+
+/// A table whose columns from `numbers` on are numbers.
+pub fn table(header: &[&str], numbers: std::ops::Range<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    for at in numbers {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn funnel(plan: &Plan, file: &RunFile) -> Table {
+    let mut table =
+        table(&["stage", "in", "kept", "rejected", "pending", "tokens", "time", "rejected because"], 1..7);
+    let seeds = &file.seeds;
+    let read = seeds.rows + seeds.duplicates + seeds.rejected.values().sum::<u64>();
+    let mut reasons = seeds.rejected.clone();
+    if seeds.duplicates > 0 {
+        reasons.insert("duplicate".into(), seeds.duplicates);
+    }
+    table.add_row([
+        "seeds".to_owned(),
+        read.to_string(),
+        seeds.rows.to_string(),
+        reasons.values().sum::<u64>().to_string(),
+        "0".to_owned(),
+        String::new(),
+        String::new(),
+        top(&reasons),
+    ]);
+    for stage in &plan.stages {
+        let tally = file.counts.stage(&stage.name);
+        let tokens = tally.prompt_tokens + tally.completion_tokens;
+        table.add_row([
+            stage.name.to_string(),
+            tally.rows_in.to_string(),
+            tally.kept.to_string(),
+            tally.rejected_rows().to_string(),
+            tally.pending.to_string(),
+            if tokens > 0 { tokens.to_string() } else { String::new() },
+            if tally.busy_ms > 0 { format!("{:.1} s", tally.busy_ms as f64 / 1000.0) } else { String::new() },
+            top(&tally.rejected),
+        ]);
+    }
+    table
+}
+
+/// The most frequent reasons, with their rows.
+fn top(reasons: &BTreeMap<String, u64>) -> String {
+    let mut reasons: Vec<(&String, &u64)> = reasons.iter().collect();
+    reasons.sort_by_key(|(reason, rows)| (std::cmp::Reverse(**rows), (*reason).clone()));
+    let named: Vec<String> =
+        reasons.iter().take(REASONS).map(|(reason, rows)| format!("{} {rows}", printable(reason))).collect();
+    let more = if reasons.len() > REASONS { ", ..." } else { "" };
+    named.join(", ") + more
+}
+
+fn by_language(plan: &Plan, file: &RunFile) -> Table {
+    let mut table = table(&["language", "seeds", "problems", "pass rate"], 1..4);
+    let empty = BTreeMap::new();
+    let last = plan.stages.last().and_then(|stage| file.counts.0.get(&*stage.name)).unwrap_or(&empty);
+    let mut sum = (0, 0);
+    let mut row = |language: &str, seeds: u64, problems: u64| {
+        let rate = if seeds == 0 { 0.0 } else { 100.0 * problems as f64 / seeds as f64 };
+        table.add_row([language.to_owned(), seeds.to_string(), problems.to_string(), format!("{rate:.1} %")]);
+    };
+    for (language, seeds) in &file.seeds.by_language {
+        let problems = last.get(language).map_or(0, |tally| tally.kept);
+        row(language, *seeds, problems);
+        sum = (sum.0 + seeds, sum.1 + problems);
+    }
+    row("all", sum.0, sum.1);
+    table
+}

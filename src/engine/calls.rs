@@ -1,0 +1,270 @@
+//! One call: journal, equal calls in flight, slot, retries, journal again.
+//!
+//! An answer counts only after it was handed to the journal's `write`; whatever happens later, it is not asked for again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use super::events::{Event, Observer};
+use super::stop::Stop;
+use crate::error::{Error, Fault, Recovery, Result};
+use crate::frame::journal::Journal;
+use crate::frame::key::Key;
+use crate::frame::recorded::Recorded;
+use crate::llm::Model;
+use crate::llm::chat::{ChatRequest, Reply};
+use crate::llm::key::request_key;
+use crate::llm::recorder::Recorder;
+use crate::retry::{RetryPolicy, with_retries};
+use crate::sandbox::Sandbox;
+use crate::sandbox::job::Job;
+use crate::stages::{Answer, Request, Resource};
+
+/// What effects ask, and how hard they may.
+pub struct Resources {
+    /// The model; `None` when the plan asks none.
+    pub model: Option<Arc<dyn Model>>,
+    /// The sandbox; `None` when the plan runs nothing.
+    pub sandbox: Option<Arc<dyn Sandbox>>,
+    /// Model calls in flight at once.
+    pub model_in_flight: usize,
+    /// Jobs in the sandbox at once.
+    pub sandbox_in_flight: usize,
+    /// When a call is tried again.
+    pub retry: RetryPolicy,
+    /// Where replies are recorded besides the journal.
+    pub recorder: Option<Recorder>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// Stage name.
+    pub stage: Arc<str>,
+    /// Row id.
+    pub row: String,
+    /// Language of the row.
+    pub language: String,
+    /// Which of the row's requests.
+    pub sample: u32,
+}
+
+type Pending = Shared<BoxFuture<'static, Result<Arc<Answer>, Fault>>>;
+
+/// The calls of one run.
+pub struct Calls {
+    resources: Resources,
+    model_slots: Semaphore,
+    sandbox_slots: Semaphore,
+    journals: HashMap<Arc<str>, Journal>,
+    in_flight: Mutex<HashMap<Key, Pending>>,
+    /// Told to stop by the user or by the first error that concerns every row.
+    pub stop: Arc<Stop>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Calls {
+    /// Calls to `resources`, journaled per stage in `journals`.
+    pub fn new(
+        resources: Resources,
+        journals: HashMap<Arc<str>, Journal>,
+        stop: Arc<Stop>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self {
+            model_slots: Semaphore::new(resources.model_in_flight.max(1)),
+            sandbox_slots: Semaphore::new(resources.sandbox_in_flight.max(1)),
+            resources,
+            journals,
+            in_flight: Mutex::default(),
+            stop,
+            observer,
+        }
+    }
+
+    /// The observer of this run.
+    pub fn observer(&self) -> &dyn Observer {
+        &*self.observer
+    }
+
+    /// The journal of `stage`.
+    pub fn journal(&self, stage: &str) -> Option<&Journal> {
+        self.journals.get(stage)
+    }
+
+    /// Makes everything journaled so far safe from a power cut.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn sync(&self) -> Result<()> {
+        self.journals.values().try_for_each(Journal::sync)
+    }
+
+    /// Answers `request`: from the journal, by joining an equal call in flight, or by asking.
+    ///
+    /// # Errors
+    /// A fault means the row stays pending.
+    pub async fn answer(self: &Arc<Self>, asker: Asker, request: Request) -> Result<Arc<Answer>, Fault> {
+        let key = self.key(&asker, &request)?;
+        if let Some(answer) = self.find(&asker, &request, key)? {
+            return Ok(answer);
+        }
+        let call = {
+            let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = || {
+                let calls = self.clone();
+                async move {
+                    let result = calls.ask(&asker, request, key).await;
+                    calls.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                    result
+                }
+                .boxed()
+                .shared()
+            };
+            in_flight.entry(key).or_insert_with(begin).clone()
+        };
+        call.await
+    }
+
+    /// Journal key: hash of everything the answer depends on.
+    fn key(&self, asker: &Asker, request: &Request) -> Result<Key, Fault> {
+        match request {
+            Request::Model { sampling, messages } => Ok(request_key(sampling, messages, asker.sample)),
+            Request::Sandbox(job) => {
+                let identity = self.sandbox()?.identity(&job.language);
+                let job = serde_json::to_vec(job).map_err(|error| internal(&error))?;
+                Ok(Key::of(&[identity.as_bytes(), &job]))
+            }
+        }
+    }
+
+    fn find(&self, asker: &Asker, request: &Request, key: Key) -> Result<Option<Arc<Answer>>, Fault> {
+        let Some(journal) = self.journals.get(&asker.stage) else { return Ok(None) };
+        let Some(payload) = journal.get(&key).map_err(|error| self.broken(error))? else { return Ok(None) };
+        let decoded = match request {
+            Request::Model { .. } => {
+                serde_json::from_slice::<Recorded<Reply>>(&payload).map(|found| Answer::Model(found.answer))
+            }
+            Request::Sandbox(_) => serde_json::from_slice(&payload)
+                .map(|found: Recorded<crate::sandbox::job::Verdict>| Answer::Sandbox(found.answer)),
+        };
+        self.observer.event(&Event::Found(request.resource()));
+        // A record that passed its checksum but does not decode was written by another version: ask again.
+        Ok(decoded.ok().map(Arc::new))
+    }
+
+    async fn ask(&self, asker: &Asker, request: Request, key: Key) -> Result<Arc<Answer>, Fault> {
+        // Another asker may have been answered between our first look and this call's start.
+        if let Some(answer) = self.find(asker, &request, key)? {
+            return Ok(answer);
+        }
+        let resource = request.resource();
+        let slots = match resource {
+            Resource::Model => &self.model_slots,
+            Resource::Sandbox => &self.sandbox_slots,
+        };
+        let _slot = slots.acquire().await.map_err(|error| internal(&error))?;
+        if self.stop.is_set() {
+            return Err(Fault::new(Recovery::Pend, "stopped", "the run stopped before this was asked"));
+        }
+        self.observer.event(&Event::Asking(resource));
+        let result = match request {
+            Request::Model { sampling, messages } => {
+                let request = ChatRequest {
+                    key,
+                    stage: asker.stage.clone(),
+                    row: asker.row.clone(),
+                    sample: asker.sample,
+                    sampling,
+                    messages,
+                };
+                self.ask_model(asker, &request).await
+            }
+            Request::Sandbox(job) => self.ask_sandbox(asker, &job, key).await,
+        };
+        self.observer.event(&Event::Asked(resource));
+        if let Err(fault) = &result
+            && fault.recovery == Recovery::Stop
+        {
+            self.stop.fail(fault.clone().into());
+        }
+        result.map(Arc::new)
+    }
+
+    async fn ask_model(&self, asker: &Asker, request: &ChatRequest) -> Result<Answer, Fault> {
+        let model = self.resources.model.as_ref().ok_or_else(|| internal(&"no model is configured"))?;
+        let (reply, attempts) = self.with_retries(asker, || model.ask(request)).await?;
+        let recorded = recorded(asker, request.key, attempts, reply);
+        self.write_down(asker, request.key, &recorded)?;
+        if let Some(recorder) = &self.resources.recorder {
+            recorder.record(&recorded).map_err(|error| self.broken(error))?;
+        }
+        Ok(Answer::Model(recorded.answer))
+    }
+
+    async fn ask_sandbox(&self, asker: &Asker, job: &Job, key: Key) -> Result<Answer, Fault> {
+        let sandbox = self.sandbox()?;
+        let (verdict, attempts) = self.with_retries(asker, || sandbox.run(job)).await?;
+        self.write_down(asker, key, &recorded(asker, key, attempts, &verdict))?;
+        Ok(Answer::Sandbox(verdict))
+    }
+
+    async fn with_retries<'a, T>(
+        &'a self,
+        asker: &Asker,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T, Fault>>,
+    ) -> Result<(T, u32), Fault> {
+        let told =
+            |fault: &Fault, wait| self.observer.event(&Event::Retry { stage: &asker.stage, fault, wait });
+        let tried = with_retries(&self.resources.retry, self.stop.wait(), |_| attempt(), told).await;
+        tried.result.map(|answer| (answer, tried.attempts))
+    }
+
+    fn write_down<A: Serialize>(&self, asker: &Asker, key: Key, recorded: &Recorded<A>) -> Result<(), Fault> {
+        let Some(journal) = self.journals.get(&asker.stage) else { return Ok(()) };
+        let payload = serde_json::to_vec(recorded).map_err(|error| internal(&error))?;
+        journal.append(key, &payload).map_err(|error| self.broken(error))
+    }
+
+    fn sandbox(&self) -> Result<&Arc<dyn Sandbox>, Fault> {
+        self.resources.sandbox.as_ref().ok_or_else(|| internal(&"no sandbox is configured"))
+    }
+
+    /// Our own files cannot be written or read: no call may be made whose answer could not be kept.
+    fn broken(&self, error: Error) -> Fault {
+        let fault = Fault::new(Recovery::Pend, "journal", error.to_string());
+        self.stop.fail(error);
+        fault
+    }
+}
+
+impl Request {
+    /// Whom it asks.
+    pub fn resource(&self) -> Resource {
+        match self {
+            Self::Model { .. } => Resource::Model,
+            Self::Sandbox(_) => Resource::Sandbox,
+        }
+    }
+}
+
+fn recorded<A>(asker: &Asker, key: Key, attempts: u32, answer: A) -> Recorded<A> {
+    Recorded {
+        key: Some(key),
+        stage: asker.stage.to_string(),
+        row: asker.row.clone(),
+        language: asker.language.clone(),
+        sample: asker.sample,
+        attempts,
+        answer,
+    }
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Fault {
+    Fault::new(Recovery::Pend, "internal", error.to_string())
+}

@@ -1,0 +1,58 @@
+//! What the engine tells while it works. The command line draws progress from it; the engine never prints.
+
+use std::time::Duration;
+
+use super::counts::Tally;
+use crate::error::Fault;
+use crate::stages::Resource;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A partition went through a stage; also told for parts found sealed, with `fresh` false.
+    Stage {
+        /// Stage name.
+        stage: &'a str,
+        /// What became of the partition's rows, all languages together.
+        tally: &'a Tally,
+        /// Whether the work was done now.
+        fresh: bool,
+    },
+    /// A call to the model or the sandbox begins.
+    Asking(Resource),
+    /// The call ended, well or not.
+    Asked(Resource),
+    /// An answer was found in the journal.
+    Found(Resource),
+    /// A call failed and will be tried again.
+    Retry {
+        /// Stage that asks.
+        stage: &'a str,
+        /// What went wrong.
+        fault: &'a Fault,
+        /// How long until the next try.
+        wait: Duration,
+    },
+    /// A row stays pending.
+    Pending {
+        /// Stage it waits at.
+        stage: &'a str,
+        /// Its id.
+        row: &'a str,
+        /// What it waits for.
+        fault: &'a Fault,
+    },
+}
+
+/// Whoever listens to events. Called from many threads; must be quick.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event<'_>);
+}
+
+/// Listens to nothing.
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _event: &Event<'_>) {}
+}

@@ -1,0 +1,173 @@
+//! One step over one partition: prompts, the effect's calls, the pure stages after it.
+
+use std::sync::Arc;
+
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
+use futures::future::join_all;
+
+use super::calls::{Asker, Calls};
+use super::counts::Counts;
+use super::events::Event;
+use crate::error::{Error, Fault, Result};
+use crate::frame::rejects::{RejectedRow, rows_as_json};
+use crate::frame::schema::{ID, LANGUAGE, batch_of, columns_where, strings};
+use crate::plan::Plan;
+use crate::stages::{Answer, Change, Request, Stage, Work};
+
+/// What a step made of a partition.
+pub struct StepResult {
+    /// Rows that go on.
+    pub batch: RecordBatch,
+    /// Rows that left, from all stages of the step.
+    pub rejected: Vec<RejectedRow>,
+    /// What became of the rows, per stage and language.
+    pub counts: Counts,
+}
+
+/// Runs the stages `plan.stages[stages]` over `batch`.
+///
+/// # Errors
+/// A defect that concerns every row: a column of the wrong type, a broken run directory. Rows that merely fail or
+/// cannot be answered now are in the counts.
+pub async fn execute(
+    plan: &Arc<Plan>,
+    stages: std::ops::Range<usize>,
+    batch: RecordBatch,
+    calls: &Arc<Calls>,
+) -> Result<StepResult> {
+    let mut step = StepResult { batch, rejected: Vec::new(), counts: Counts::default() };
+    for at in stages {
+        let stage = &plan.stages[at];
+        let languages = strings(&step.batch, LANGUAGE)?.clone();
+        for language in languages.iter() {
+            step.counts.tally(&stage.name, language.unwrap_or_default()).rows_in += 1;
+        }
+        let change = match &stage.work {
+            Work::Pure(_) | Work::Derived(_) => {
+                let (plan, batch) = (plan.clone(), step.batch.clone());
+                on_rayon(move || match &plan.stages[at].work {
+                    Work::Pure(pure) | Work::Derived(pure) => pure.apply(&batch),
+                    Work::Effect(_) => Ok(Change::default()),
+                })
+                .await?
+            }
+            Work::Effect(effect) => {
+                let requests = {
+                    let (plan, batch) = (plan.clone(), step.batch.clone());
+                    on_rayon(move || match &plan.stages[at].work {
+                        Work::Effect(effect) => effect.requests(&batch),
+                        Work::Pure(_) | Work::Derived(_) => Ok(Vec::new()),
+                    })
+                    .await?
+                };
+                let answers = ask(stage, &mut step, requests, calls).await?;
+                effect.fold(&step.batch, &answers)?
+            }
+        };
+        leave(stage, &mut step, &change)?;
+        let tallies = step.counts.stage(&stage.name);
+        debug_assert!(tallies.adds_up(), "{}: {tallies:?}", stage.name);
+        calls.observer().event(&Event::Stage { stage: &stage.name, tally: &tallies, fresh: true });
+    }
+    Ok(step)
+}
+
+/// Asks all requests of all rows. Rows without an answer become pending and leave the step's batch.
+async fn ask(
+    stage: &Stage,
+    step: &mut StepResult,
+    requests: Vec<Vec<Request>>,
+    calls: &Arc<Calls>,
+) -> Result<Vec<Vec<Answer>>> {
+    let ids = strings(&step.batch, ID)?.clone();
+    let languages = strings(&step.batch, LANGUAGE)?.clone();
+    let rows = requests.into_iter().enumerate().map(|(row, requests)| {
+        let asker = |sample: usize| Asker {
+            stage: stage.name.clone(),
+            row: ids.value(row).to_owned(),
+            language: languages.value(row).to_owned(),
+            sample: sample as u32,
+        };
+        let answers = requests.into_iter().enumerate().map(|(n, request)| calls.answer(asker(n), request));
+        let answers: Vec<_> = answers.collect();
+        async move { join_all(answers).await.into_iter().collect::<Result<Vec<_>, Fault>>() }
+    });
+    let rows: Vec<_> = rows.collect();
+    let mut answered = Vec::new();
+    let mut kept = Vec::new();
+    for (row, result) in join_all(rows).await.into_iter().enumerate() {
+        let tally = step.counts.tally(&stage.name, languages.value(row));
+        kept.push(result.is_ok());
+        match result {
+            Ok(answers) => {
+                for answer in &answers {
+                    tally.measure(answer);
+                }
+                answered.push(answers.into_iter().map(Arc::unwrap_or_clone).collect());
+            }
+            Err(fault) => {
+                tally.pending += 1;
+                calls.observer().event(&Event::Pending {
+                    stage: &stage.name,
+                    row: ids.value(row),
+                    fault: &fault,
+                });
+            }
+        }
+    }
+    step.batch = filter_record_batch(&step.batch, &BooleanArray::from(kept)).map_err(|error| {
+        Error::usage(format!("stage `{}`: cannot set pending rows aside: {error}", stage.name))
+    })?;
+    Ok(answered)
+}
+
+/// Makes `change`: rejected rows go to the step's rejects with all they had, the others stay in its batch.
+fn leave(stage: &Stage, step: &mut StepResult, change: &Change) -> Result<()> {
+    let languages = strings(&step.batch, LANGUAGE)?.clone();
+    if !change.rejected.is_empty() {
+        let ids = strings(&step.batch, ID)?;
+        let rows: Vec<usize> = change.rejected.iter().map(|rejection| rejection.row).collect();
+        let records = rows_as_json(&everything(&step.batch, change)?, &rows)?;
+        for (rejection, record) in change.rejected.iter().zip(records) {
+            let language = languages.value(rejection.row);
+            let tally = step.counts.tally(&stage.name, language);
+            *tally.rejected.entry(rejection.reason.clone()).or_default() += 1;
+            step.rejected.push(RejectedRow {
+                id: Some(ids.value(rejection.row).to_owned()),
+                language: Some(language.to_owned()),
+                stage: stage.name.to_string(),
+                reason: rejection.reason.clone(),
+                detail: Some(rejection.detail.clone()),
+                source: None,
+                record: Some(record),
+            });
+        }
+    }
+    step.batch = change.apply(&step.batch, &stage.drops)?;
+    for language in strings(&step.batch, LANGUAGE)?.iter() {
+        step.counts.tally(&stage.name, language.unwrap_or_default()).kept += 1;
+    }
+    Ok(())
+}
+
+/// What a rejected row had so far: the batch and the change's columns, without prompts (they are derived).
+fn everything(batch: &RecordBatch, change: &Change) -> Result<RecordBatch> {
+    let replaced = |name: &str| change.add.iter().any(|(added, _)| added == name);
+    let mut columns = columns_where(batch, |name| name != crate::stages::MESSAGES && !replaced(name));
+    let added = change.add.iter().filter(|(name, _)| name != crate::stages::MESSAGES);
+    columns.extend(added.map(|(name, values)| crate::frame::schema::column(name, values.clone())));
+    batch_of(batch.num_rows(), columns)
+}
+
+/// Runs CPU-bound work on rayon's threads, so that the threads that await replies stay free.
+pub async fn on_rayon<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    rayon::spawn(move || {
+        // The receiver is gone only when the run is being torn down.
+        let _ = done.send(work());
+    });
+    result
+        .await
+        .unwrap_or_else(|_| Err(Error::environment("a worker thread died; this is a defect of autocodegen")))
+}

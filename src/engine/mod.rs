@@ -1,0 +1,13 @@
+//! The engine: partitions stream through the steps of a plan; answers are journaled, parts sealed, runs resumed.
+
+pub mod calls;
+pub mod counts;
+mod dispatcher;
+pub mod events;
+pub mod executor;
+mod parts;
+pub mod run_file;
+pub mod stop;
+pub mod tables;
+
+pub use dispatcher::{Engine, Outcome, active_partitions, partition_rows};

@@ -1,0 +1,98 @@
+//! The seed frame read back.
+
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use arrow_select::concat::concat_batches;
+
+use super::parquet::{damaged, open};
+use super::writer::GROUP_ROWS;
+use crate::error::{Error, Result};
+
+/// A finished seed frame. Rows are addressed by their position.
+#[derive(Debug, Clone)]
+pub struct SeedStore {
+    schema: SchemaRef,
+    files: Vec<SeedFile>,
+}
+
+#[derive(Debug, Clone)]
+struct SeedFile {
+    path: PathBuf,
+    /// Position of its first row.
+    start: u64,
+    rows: u64,
+}
+
+impl SeedStore {
+    /// Opens the seed frame in `seed_dir`.
+    ///
+    /// # Errors
+    /// There is no seed frame, or a file of it does not read.
+    pub fn open(seed_dir: &Path) -> Result<Self> {
+        let listed = std::fs::read_dir(seed_dir).map_err(|error| Error::io("read", seed_dir, error))?;
+        let mut paths: Vec<PathBuf> = listed
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<std::io::Result<_>>()
+            .map_err(|error| Error::io("read", seed_dir, error))?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+        paths.sort();
+        let mut schema = None;
+        let mut files = Vec::with_capacity(paths.len());
+        let mut start = 0;
+        for path in paths {
+            let file = open(&path)?;
+            let rows = u64::try_from(file.metadata().file_metadata().num_rows()).unwrap_or(0);
+            schema.get_or_insert_with(|| file.schema().clone());
+            files.push(SeedFile { path, start, rows });
+            start += rows;
+        }
+        let schema =
+            schema.ok_or_else(|| Error::usage(format!("there are no seeds in {}", seed_dir.display())))?;
+        Ok(Self { schema, files })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.files.last().map_or(0, |file| file.start + file.rows)
+    }
+
+    /// `id`, `language`, `text`, then the user's own columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Rows `start..start + len`, fewer at the end.
+    ///
+    /// # Errors
+    /// A file does not read.
+    pub fn read(&self, start: u64, len: usize) -> Result<RecordBatch> {
+        let end = start.saturating_add(len as u64).min(self.rows());
+        let mut batches = Vec::new();
+        for file in &self.files {
+            let (from, to) = (start.max(file.start), end.min(file.start + file.rows));
+            if from < to {
+                batches.extend(file.read(from - file.start, to - file.start)?);
+            }
+        }
+        concat_batches(&self.schema, &batches)
+            .map_err(|error| Error::environment(format!("cannot read seeds {start} to {end}: {error}")))
+    }
+}
+
+impl SeedFile {
+    /// Rows `from..to` of this file; only the row groups that hold them are decoded.
+    fn read(&self, from: u64, to: u64) -> Result<Vec<RecordBatch>> {
+        let groups = (from as usize / GROUP_ROWS)..(to as usize).div_ceil(GROUP_ROWS);
+        open(&self.path)?
+            .with_row_groups(groups.clone().collect())
+            .with_offset(from as usize - groups.start * GROUP_ROWS)
+            .with_limit((to - from) as usize)
+            .with_batch_size(GROUP_ROWS)
+            .build()
+            .map_err(|error| damaged(&self.path, &error))?
+            .map(|batch| batch.map_err(|error| damaged(&self.path, &error)))
+            .collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! Sealed parts: Parquet files that are complete once they exist, and are read in bounded memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::SchemaRef;
+use parquet::arrow::ARROW_SCHEMA_META_KEY;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+
+use crate::error::{Error, Result};
+use crate::frame::atomic;
+use crate::frame::table_file::{Rows, TableFile, bare};
+
+/// Writes `batches` as the sealed part `path`, with `metadata` in the file's key-value metadata.
+///
+/// The file appears whole or not at all: temporary file, fsync, rename, fsync of the directory. The same rows,
+/// schema and metadata give the same bytes, however the rows are cut into batches.
+///
+/// # Errors
+/// I/O errors, and batches that do not have the columns of `schema`.
+pub fn seal(
+    path: &Path,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    atomic::write_file(path, |file| {
+        let mut table = TableFile::create(file, path, schema, metadata)?;
+        let mut rows = Rows::new(schema);
+        for batch in batches {
+            rows.push(batch, &mut |group| table.write_group(&group))?;
+        }
+        if let Some(group) = rows.rest()? {
+            table.write_group(&group)?;
+        }
+        table.finish().map(drop)
+    })
+}
+
+/// All rows of the part `path`, in order, and its metadata.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn read(path: &Path) -> Result<(Vec<RecordBatch>, BTreeMap<String, String>)> {
+    let builder = open(path)?;
+    let metadata = key_values(&builder);
+    let batches = Scan::new([path.to_owned()], None).collect::<Result<_>>()?;
+    Ok((batches, metadata))
+}
+
+/// The metadata that the part `path` was sealed with.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    open(path).map(|builder| key_values(&builder))
+}
+
+/// The schema of the part `path`; the only place to find it when the part has no rows.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn schema(path: &Path) -> Result<SchemaRef> {
+    open(path).map(|builder| bare(builder.schema()))
+}
+
+/// Number of rows of the part `path`, from its footer.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn num_rows(path: &Path) -> Result<u64> {
+    let builder = open(path)?;
+    Ok(u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+/// The rows of many parts, one after the other, in batches of at most 1,024 rows.
+///
+/// One file is open at a time; memory holds one batch and the Parquet pages it comes from.
+pub struct Scan {
+    paths: VecDeque<PathBuf>,
+    columns: Option<Vec<String>>,
+    open: Option<(PathBuf, SchemaRef, ParquetRecordBatchReader)>,
+}
+
+impl Scan {
+    /// Scans `paths` in the order given; `columns` picks columns by name (in the order of the file).
+    pub fn new(paths: impl IntoIterator<Item = PathBuf>, columns: Option<Vec<String>>) -> Self {
+        Self { paths: paths.into_iter().collect(), columns, open: None }
+    }
+
+    fn open(&self, path: PathBuf) -> Result<(PathBuf, SchemaRef, ParquetRecordBatchReader)> {
+        let mut builder = open(&path)?;
+        let mut schema = bare(builder.schema());
+        if let Some(columns) = &self.columns {
+            let mut picked = Vec::new();
+            for name in columns {
+                let found = schema.index_of(name);
+                picked.push(found.map_err(|_| {
+                    Error::usage(format!("there is no column `{name}` in {}", path.display()))
+                })?);
+            }
+            picked.sort_unstable();
+            picked.dedup();
+            schema = schema.project(&picked).map(SchemaRef::new).map_err(|error| unreadable(&path, error))?;
+            let mask = ProjectionMask::roots(builder.parquet_schema(), picked);
+            builder = builder.with_projection(mask);
+        }
+        let builder = builder.with_batch_size(1024);
+        let reader = contain_panics(&path, || builder.build().map_err(|error| unreadable(&path, error)))?;
+        Ok((path, schema, reader))
+    }
+
+    fn advance(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some((path, schema, reader)) = &mut self.open {
+                if let Some(batch) = contain_panics(path, || Ok(reader.next()))? {
+                    let batch = batch.map_err(|error| unreadable(path, error))?;
+                    return with_schema(&batch, schema).map(Some).map_err(|error| unreadable(path, error));
+                }
+                self.open = None;
+            }
+            let Some(path) = self.paths.pop_front() else { return Ok(None) };
+            self.open = Some(self.open(path)?);
+        }
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<RecordBatch>;
+
+    /// The next batch. After an error the scan is over.
+    fn next(&mut self) -> Option<Self::Item> {
+        let result = self.advance();
+        if result.is_err() {
+            self.open = None;
+            self.paths.clear();
+        }
+        result.transpose()
+    }
+}
+
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+    contain_panics(path, || {
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path, error))
+    })
+}
+
+/// Runs `read`, which reads the Parquet file `path`, and turns a panic into an error that names the file.
+///
+/// The parquet crate checks most of what it reads, but asserts some of it: a flipped bit in a footer can panic.
+/// Whatever `read` has borrowed must not be used again after an error.
+///
+/// # Errors
+/// Those of `read`, and its panics.
+pub fn contain_panics<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<&str>().map(|why| (*why).to_owned());
+        let why = why.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(unreadable(path, why.unwrap_or_else(|| "the reader panicked".into())))
+    })
+}
+
+fn key_values(builder: &ParquetRecordBatchReaderBuilder<File>) -> BTreeMap<String, String> {
+    let pairs = builder.metadata().file_metadata().key_value_metadata();
+    pairs
+        .into_iter()
+        .flatten()
+        .filter(|pair| pair.key != ARROW_SCHEMA_META_KEY)
+        .map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default()))
+        .collect()
+}
+
+fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow_schema::ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
+}
+
+fn unreadable(path: &Path, error: impl std::fmt::Display) -> Error {
+    Error::usage(format!("cannot read {} as Parquet: {error}", path.display())).hint(
+        "the file is cut short or damaged: in a run directory, delete it and run the same command again, it is \
+         made anew from the journal",
+    )
+}

@@ -1,0 +1,224 @@
+//! The run directory: where everything of a run is, locked against a second process.
+//!
+//! ```text
+//! run.json  run.lock
+//! journal/<stage>/                             answers, see `frame::journal`
+//! stages/<stage>/part-00042.parquet            sealed rows
+//! stages/<stage>/rejected-00042.parquet        sealed rejects of the same part; written before it
+//! templates/                                   every template used, by hash
+//! dataset/ rejected/ replies/ verdicts/        tables, see `frame::dataset`
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::frame::atomic;
+
+const RUN_FILE: &str = "run.json";
+const LOCK_FILE: &str = "run.lock";
+
+/// A run directory. One that was opened with [`RunDir::open_or_create`] is locked as long as this value lives.
+#[derive(Debug)]
+pub struct RunDir {
+    root: PathBuf,
+    /// The lock is on the open file: the kernel lets go of it when the process dies, however it dies.
+    _lock: Option<File>,
+}
+
+impl RunDir {
+    /// Opens the run in `path`, or starts one there, and locks it. Leftovers of a killed process are deleted.
+    ///
+    /// # Errors
+    /// Another process has the run open; `path` holds something else; I/O errors.
+    pub fn open_or_create(path: &Path) -> Result<Self> {
+        if path.exists() && !path.is_dir() {
+            return Err(Error::usage(format!("{} is not a directory", path.display()))
+                .hint("give --out a new or empty directory, or that of the run to resume"));
+        }
+        fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
+        if !Self::is_run(path) && !is_empty(path)? {
+            return Err(Error::usage(format!("{} is not empty and not a run directory", path.display()))
+                .hint("give --out a new or empty directory, or that of the run to resume"));
+        }
+        let lock = lock(path)?;
+        let run = Self { root: path.to_owned(), _lock: Some(lock) };
+        for name in ["journal", "stages", "templates"] {
+            let dir = run.root.join(name);
+            fs::create_dir_all(&dir).map_err(|error| Error::io("create", &dir, error))?;
+        }
+        atomic::remove_leftovers(&run.root)?;
+        let stages = run.root.join("stages");
+        for entry in fs::read_dir(&stages).map_err(|error| Error::io("read", &stages, error))? {
+            let entry = entry.map_err(|error| Error::io("read", &stages, error))?;
+            if entry.path().is_dir() {
+                atomic::remove_leftovers(&entry.path())?;
+            }
+        }
+        Ok(run)
+    }
+
+    /// Opens the finished or growing run in `path` for reading, without locking it.
+    ///
+    /// # Errors
+    /// `path` is not a run directory.
+    pub fn open_read_only(path: &Path) -> Result<Self> {
+        if !Self::is_run(path) {
+            return Err(Error::usage(format!("{} is not a run directory", path.display()))
+                .hint("give the directory that `run` wrote, for example runs/quickstart"));
+        }
+        Ok(Self { root: path.to_owned(), _lock: None })
+    }
+
+    /// Whether `path` is a run directory, however far the run has got.
+    pub fn is_run(path: &Path) -> bool {
+        path.join(RUN_FILE).is_file() || path.join(LOCK_FILE).is_file()
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The journal of a stage.
+    ///
+    /// # Errors
+    /// The stage's name is not fit for a path.
+    pub fn journal(&self, stage: &str) -> Result<PathBuf> {
+        Ok(self.root.join("journal").join(checked(stage)?))
+    }
+
+    /// The directory of a stage's sealed parts.
+    ///
+    /// # Errors
+    /// The stage's name is not fit for a path.
+    pub fn stage(&self, stage: &str) -> Result<PathBuf> {
+        Ok(self.root.join("stages").join(checked(stage)?))
+    }
+
+    /// Sealed part `number` of a stage. Its existence means that the part is complete, rejects included.
+    ///
+    /// # Errors
+    /// The stage's name is not fit for a path.
+    pub fn part(&self, stage: &str, number: u64) -> Result<PathBuf> {
+        Ok(self.stage(stage)?.join(format!("part-{number:05}.parquet")))
+    }
+
+    /// Sealed rejects of part `number` of a stage, to be written before the part.
+    ///
+    /// # Errors
+    /// The stage's name is not fit for a path.
+    pub fn rejected_part(&self, stage: &str, number: u64) -> Result<PathBuf> {
+        Ok(self.stage(stage)?.join(format!("rejected-{number:05}.parquet")))
+    }
+
+    /// The result.
+    pub fn dataset(&self) -> PathBuf {
+        self.root.join("dataset")
+    }
+
+    /// Why rows left.
+    pub fn rejected(&self) -> PathBuf {
+        self.root.join("rejected")
+    }
+
+    /// The journals' model replies as a table.
+    pub fn replies(&self) -> PathBuf {
+        self.root.join("replies")
+    }
+
+    /// The journals' sandbox verdicts as a table.
+    pub fn verdicts(&self) -> PathBuf {
+        self.root.join("verdicts")
+    }
+
+    /// Templates of prompts that were sent, by hash.
+    pub fn templates(&self) -> PathBuf {
+        self.root.join("templates")
+    }
+
+    /// `run.json`.
+    pub fn run_json(&self) -> PathBuf {
+        self.root.join(RUN_FILE)
+    }
+
+    /// The content of `run.json`; `None` in a run that has not written it yet.
+    ///
+    /// # Errors
+    /// I/O errors, and content of another shape.
+    pub fn read_json<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let path = self.run_json();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| {
+            Error::usage(format!("{} is not what this version writes: {error}", path.display()))
+                .hint("start a new run with another --out, and give this one to --reuse")
+        })
+    }
+
+    /// Replaces `run.json` in one step.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_json<T: Serialize>(&self, value: &T) -> Result<()> {
+        let path = self.run_json();
+        let mut text = serde_json::to_vec_pretty(value)
+            .map_err(|error| Error::usage(format!("{} cannot be written: {error}", path.display())))?;
+        text.push(b'\n');
+        atomic::write_file(&path, |file| {
+            file.write_all(&text).map_err(|error| Error::io("write", &path, error))
+        })
+    }
+}
+
+fn is_empty(path: &Path) -> Result<bool> {
+    let mut entries = fs::read_dir(path).map_err(|error| Error::io("read", path, error))?;
+    Ok(entries.next().is_none())
+}
+
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join(LOCK_FILE);
+    let failed = |error| Error::io("lock", &path, error);
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid).map_err(failed)?;
+            let owner = match pid.trim() {
+                // It has the lock and has not yet said who it is.
+                "" => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            return Err(Error::usage(format!("the run {} is open in {owner}", root.display()))
+                .hint("wait for that process or stop it, or give another --out"));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    // For the message above; whoever finds the file unlocked ignores what it says.
+    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file)
+}
+
+/// A stage's name, if it is fit to be a directory's: it comes from a pipeline file.
+fn checked(stage: &str) -> Result<&str> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let fit = stage.len() <= 100
+        && stage.bytes().all(plain)
+        && stage.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if fit {
+        return Ok(stage);
+    }
+    Err(Error::usage(format!("`{stage}` cannot name a stage")).hint(
+        "use at most 100 lower-case letters, digits, dots, dashes and underscores, a letter or digit first",
+    ))
+}

@@ -1,0 +1,54 @@
+//! The plan as a table of texts, for people.
+
+use super::Plan;
+use crate::stages::{Resource, Work};
+
+/// One stage of a plan, described.
+pub struct Row {
+    /// Stage name.
+    pub stage: String,
+    /// Operator.
+    pub op: &'static str,
+    /// Folder its rows are sealed in: the step it belongs to.
+    pub step: String,
+    /// `pure`, `derived` or `effect`.
+    pub kind: &'static str,
+    /// Columns it reads.
+    pub needs: Vec<String>,
+    /// Columns it adds.
+    pub adds: Vec<String>,
+    /// Columns it takes away.
+    pub drops: Vec<String>,
+    /// Requests per row, e.g. `2 sandbox`.
+    pub requests: String,
+    /// Fingerprint of the stage's step over `languages`, toolchains left out.
+    pub fingerprint: String,
+}
+
+/// Describes every stage of `plan`; fingerprints are those for rows of `languages`.
+pub fn explain(plan: &Plan, languages: &[String]) -> Vec<Row> {
+    let fingerprints = plan.fingerprints("", languages);
+    let steps = plan.steps.iter().zip(fingerprints);
+    let rows = steps.flat_map(|(step, fingerprint)| {
+        plan.stages[step.stages.clone()].iter().map(move |stage| Row {
+            stage: stage.name.to_string(),
+            op: stage.op,
+            step: step.name.clone(),
+            kind: match stage.work {
+                Work::Pure(_) => "pure",
+                Work::Derived(_) => "derived",
+                Work::Effect(_) => "effect",
+            },
+            needs: stage.needs.clone(),
+            adds: stage.adds.clone(),
+            drops: stage.drops.clone(),
+            requests: match stage.requests {
+                None => String::new(),
+                Some((Resource::Model, n)) => format!("{n} model"),
+                Some((Resource::Sandbox, n)) => format!("{n} sandbox"),
+            },
+            fingerprint: fingerprint.to_string()[..12].to_owned(),
+        })
+    });
+    rows.collect()
+}

@@ -1,0 +1,96 @@
+//! Pipeline files: TOML, embedded in the binary or the user's own.
+
+use std::path::Path;
+
+use rust_embed::RustEmbed;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::stages::registry::Spec;
+
+#[derive(RustEmbed)]
+#[folder = "data/pipelines"]
+#[include = "*.toml"]
+struct Embedded;
+
+/// A pipeline as its file describes it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Name; becomes the default output folder and is checked when a run is resumed.
+    pub name: String,
+    /// What it does, in one line.
+    #[serde(default)]
+    pub description: String,
+    /// Sampling settings of its model stages.
+    #[serde(default)]
+    pub model: ModelDefaults,
+    /// Its stages, in order.
+    #[serde(rename = "stage")]
+    pub stages: Vec<Spec>,
+}
+
+/// Sampling settings a pipeline starts from.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelDefaults {
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// Most tokens of a reply.
+    pub max_tokens: Option<u32>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+}
+
+impl Pipeline {
+    /// The pipeline called `name`, or the one in the file `name` when that ends in `.toml`.
+    ///
+    /// # Errors
+    /// No such pipeline; a file that cannot be read; TOML that does not parse or has unknown keys.
+    pub fn load(name: &str) -> Result<Self> {
+        if name.ends_with(".toml") {
+            let path = Path::new(name);
+            let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+            return Self::parse(name, &text);
+        }
+        match Embedded::get(&format!("{name}.toml")) {
+            Some(file) => {
+                Self::parse(&format!("data/pipelines/{name}.toml"), &String::from_utf8_lossy(&file.data))
+            }
+            None => Err(Error::usage(format!("there is no pipeline called `{name}`")).hint(format!(
+                "pipelines are {}; one of your own is given as a path ending in .toml",
+                Self::names().join(", ")
+            ))),
+        }
+    }
+
+    /// Names of the embedded pipelines, sorted.
+    pub fn names() -> Vec<String> {
+        let mut names: Vec<String> =
+            Embedded::iter().map(|file| file.trim_end_matches(".toml").to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn parse(origin: &str, text: &str) -> Result<Self> {
+        let pipeline: Self = toml::from_str(text).map_err(|error| {
+            Error::usage(format!("{origin}: {error}"))
+                .hint("data/pipelines/synthesize.toml shows every key a pipeline has")
+        })?;
+        if pipeline.stages.is_empty() {
+            return Err(Error::usage(format!("{origin}: the pipeline has no stage")));
+        }
+        let mut seen = std::collections::HashSet::new();
+        for stage in &pipeline.stages {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            if stage.name.is_empty() || stage.name.starts_with('.') || !stage.name.chars().all(plain) {
+                return Err(Error::usage(format!("{origin}: `{}` cannot name a stage", stage.name))
+                    .hint("stage names consist of letters, digits, `.`, `_` and `-`"));
+            }
+            if !seen.insert(stage.name.as_str()) {
+                return Err(Error::usage(format!("{origin}: two stages are called `{}`", stage.name)));
+            }
+        }
+        Ok(pipeline)
+    }
+}

@@ -1,0 +1,110 @@
+//! `keep`: keeps the rows whose runs all PASSED; the others leave with the outcome as the reason.
+
+use arrow_array::{BooleanArray, RecordBatch, StringArray};
+use serde::Deserialize;
+
+use super::registry::{Context, Spec};
+use super::run::{SUCCESS, result_column};
+use super::{Change, Pure, Rejection, Stage, Work, depends_on};
+use crate::error::{Error, Result};
+use crate::frame::schema::strings;
+use crate::sandbox::job::{Outcome, Verdict};
+
+/// Keys of the operator.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Test columns whose runs are judged.
+    tests: Vec<String>,
+}
+
+struct Keep {
+    tests: Vec<String>,
+}
+
+pub(super) fn build(spec: &Spec, _context: &Context<'_>) -> Result<Stage> {
+    let Config { tests } = spec.config()?;
+    let columns: Vec<String> =
+        tests.iter().map(|tests| result_column(tests)).chain([SUCCESS.to_owned()]).collect();
+    Ok(Stage {
+        name: spec.name.as_str().into(),
+        op: "keep",
+        needs: columns.clone(),
+        adds: vec![],
+        drops: columns,
+        requests: None,
+        depends: depends_on(tests.join(",")),
+        work: Work::Pure(Box::new(Keep { tests })),
+    })
+}
+
+impl Pure for Keep {
+    fn apply(&self, batch: &RecordBatch) -> Result<Change> {
+        let runs = Runs::of(batch, &self.tests)?;
+        let rejected = (0..batch.num_rows()).filter_map(|row| runs.failure(row)).collect();
+        Ok(Change { rejected, ..Change::default() })
+    }
+}
+
+/// The verdicts of a batch's runs, read back from its result columns.
+pub(super) struct Runs<'a> {
+    success: &'a BooleanArray,
+    results: Vec<(&'a str, &'a StringArray)>,
+}
+
+impl<'a> Runs<'a> {
+    pub(super) fn of(batch: &'a RecordBatch, tests: &'a [String]) -> Result<Self> {
+        let success = batch
+            .column_by_name(SUCCESS)
+            .and_then(|column| column.as_any().downcast_ref::<BooleanArray>())
+            .ok_or_else(|| Error::usage(format!("there is no boolean column `{SUCCESS}`")))?;
+        let results = tests
+            .iter()
+            .map(|tests| Ok((tests.as_str(), strings(batch, &result_column(tests))?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { success, results })
+    }
+
+    /// The verdict of one run. `None` when the column holds something else.
+    pub(super) fn verdict(&self, run: usize, row: usize) -> Option<Verdict> {
+        let (_, column) = self.results.get(run)?;
+        serde_json::from_str(column.value(row)).ok()
+    }
+
+    /// Why `row` cannot stay: its first run that did not pass.
+    pub(super) fn failure(&self, row: usize) -> Option<Rejection> {
+        if self.success.value(row) {
+            return None;
+        }
+        for (run, (tests, _)) in self.results.iter().enumerate() {
+            match self.verdict(run, row) {
+                Some(verdict) if verdict.outcome == Outcome::Passed => {}
+                Some(verdict) => {
+                    let reason = verdict.outcome.name().to_owned();
+                    return Some(Rejection {
+                        row,
+                        reason,
+                        detail: format!("{tests}: {}", explain(&verdict)),
+                    });
+                }
+                None => {
+                    let detail = format!("{tests}: its result is not a verdict");
+                    return Some(Rejection { row, reason: "bad_result".into(), detail });
+                }
+            }
+        }
+        Some(Rejection { row, reason: "not_successful".into(), detail: "`success` is false".into() })
+    }
+}
+
+/// A verdict in a sentence: the reason, and the last lines of what the program or its compiler said.
+fn explain(verdict: &Verdict) -> String {
+    let said = [&verdict.compile_message, &verdict.stderr, &verdict.stdout];
+    let said = said.into_iter().find(|text| !text.trim().is_empty()).map(|text| text.trim()).unwrap_or("");
+    let start = said.char_indices().rev().nth(399).map_or(0, |(at, _)| at);
+    match (verdict.reason.as_str(), &said[start..]) {
+        ("", said) => said.to_owned(),
+        (reason, "") => reason.to_owned(),
+        (reason, said) => format!("{reason}: {said}"),
+    }
+}

@@ -1,0 +1,103 @@
+//! `run`: splices the solution with each test column and runs the programs in the sandbox.
+//!
+//! Adds `success` and, for every test column such as `full_test_func`, a result column `full_test_result` with
+//! the verdict as JSON text. Judging the verdicts is left to `capture` and `keep`.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
+use serde::Deserialize;
+
+use super::registry::{Context, Spec};
+use super::{Answer, Change, Effect, Request, Resource, Stage, Work};
+use crate::error::{Error, Result};
+use crate::frame::schema::{LANGUAGE, strings};
+use crate::sandbox::job::{Job, LimitOverrides, Outcome};
+use crate::text::blocks::unfence;
+
+/// Column that says whether all runs of the row PASSED.
+pub const SUCCESS: &str = "success";
+
+/// Keys of the operator.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Column with the solution, fenced or not.
+    solution: String,
+    /// Columns with tests; one run each.
+    tests: Vec<String>,
+    /// Limits that differ from the language's.
+    #[serde(default)]
+    limits: LimitOverrides,
+}
+
+struct Run {
+    config: Config,
+}
+
+/// The result column of a test column: `full_test_func` -> `full_test_result`.
+pub fn result_column(tests: &str) -> String {
+    format!("{}_result", tests.strip_suffix("_func").unwrap_or(tests))
+}
+
+pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
+    let config: Config = spec.config()?;
+    if config.tests.is_empty() {
+        return Err(Error::usage(format!("stage `{}`: `tests` names no column", spec.name)));
+    }
+    let results: Vec<String> = config.tests.iter().map(|tests| result_column(tests)).collect();
+    let sandbox = context.sandbox.clone();
+    let limits = serde_json::to_string(&config.limits)
+        .map_err(|error| Error::usage(format!("stage `{}`: limits: {error}", spec.name)))?;
+    Ok(Stage {
+        name: spec.name.as_str().into(),
+        op: "run",
+        needs: [&[LANGUAGE.to_owned(), config.solution.clone()], config.tests.as_slice()].concat(),
+        adds: [&[SUCCESS.to_owned()], results.as_slice()].concat(),
+        drops: vec![],
+        requests: Some((Resource::Sandbox, config.tests.len())),
+        depends: Box::new(move |language| {
+            let identity = sandbox.as_ref().map(|sandbox| sandbox.identity(language)).unwrap_or_default();
+            vec![limits.clone(), identity]
+        }),
+        work: Work::Effect(Box::new(Run { config })),
+    })
+}
+
+impl Effect for Run {
+    fn requests(&self, batch: &RecordBatch) -> Result<Vec<Vec<Request>>> {
+        let languages = strings(batch, LANGUAGE)?;
+        let solutions = strings(batch, &self.config.solution)?;
+        let tests = self.config.tests.iter().map(|name| strings(batch, name)).collect::<Result<Vec<_>>>()?;
+        let rows = (0..batch.num_rows()).map(|row| {
+            let job = |tests: &&StringArray| {
+                Request::Sandbox(Job {
+                    language: languages.value(row).to_owned(),
+                    source: unfence(solutions.value(row)).into_owned(),
+                    tests: Some(unfence(tests.value(row)).into_owned()),
+                    limits: self.config.limits,
+                })
+            };
+            tests.iter().map(job).collect()
+        });
+        Ok(rows.collect())
+    }
+
+    fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change> {
+        let passed = |answer: &Answer| matches!(answer, Answer::Sandbox(v) if v.outcome == Outcome::Passed);
+        let success: BooleanArray = answers
+            .iter()
+            .map(|runs| Some(runs.len() == self.config.tests.len() && runs.iter().all(passed)))
+            .collect();
+        let mut add: Vec<(String, ArrayRef)> = vec![(SUCCESS.into(), Arc::new(success))];
+        for (run, tests) in self.config.tests.iter().enumerate() {
+            let verdicts = answers.iter().map(|runs| runs.get(run).map(serde_json::to_string).transpose());
+            let column: StringArray = verdicts.collect::<Result<_, _>>().map_err(|error| {
+                Error::usage(format!("a verdict of `{tests}` cannot be written as JSON: {error}"))
+            })?;
+            debug_assert_eq!(column.len(), batch.num_rows());
+            add.push((result_column(tests), Arc::new(column)));
+        }
+        Ok(Change { add, ..Change::default() })
+    }
+}

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Installs the toolchains that tests need and that are missing, then runs all tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --quiet
+"${CARGO_TARGET_DIR:-target}/debug/autocodegen" doctor --install
+exec cargo test
