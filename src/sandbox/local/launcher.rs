@@ -58,6 +58,7 @@ pub fn launcher_main() -> ExitCode {
 fn serve(socket: BorrowedFd<'_>) -> Result<()> {
     // Ctrl-C in the terminal is for the supervisor, which lets running jobs end.
     let _ = nix::unistd::setsid();
+    sys::default_signals()?;
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
