@@ -29,7 +29,7 @@ enum Version {
     Two,
 }
 
-/// The group of one step.
+/// The group of one step, removed when dropped.
 pub(super) struct Group {
     version: Version,
     folders: Vec<PathBuf>,
@@ -100,11 +100,8 @@ impl Cgroups {
     pub(super) fn create(&self, step: u64, limits: &Limits) -> Result<Group> {
         let folders: Vec<PathBuf> = self.roots.iter().map(|root| root.join(step.to_string())).collect();
         let group = Group { version: self.version, folders };
-        let made = group.folders.iter().try_for_each(fs::create_dir).and_then(|()| group.set(limits));
-        if let Err(error) = made {
-            group.remove();
-            return Err(error);
-        }
+        group.folders.iter().try_for_each(fs::create_dir)?;
+        group.set(limits)?;
         Ok(group)
     }
 }
@@ -171,8 +168,14 @@ impl Group {
         keyed(&self.folder(0)?.join(name), "oom_kill")
     }
 
+    fn folder(&self, index: usize) -> Result<&Path> {
+        self.folders.get(index).map(PathBuf::as_path).ok_or_else(|| Error::other("no such hierarchy"))
+    }
+}
+
+impl Drop for Group {
     /// Removes the group; its processes have ended.
-    pub(super) fn remove(&self) {
+    fn drop(&mut self) {
         for folder in &self.folders {
             // The last process may still be on its way out when its parent has been told.
             for _ in 0..100 {
@@ -184,10 +187,6 @@ impl Group {
                 }
             }
         }
-    }
-
-    fn folder(&self, index: usize) -> Result<&Path> {
-        self.folders.get(index).map(PathBuf::as_path).ok_or_else(|| Error::other("no such hierarchy"))
     }
 }
 

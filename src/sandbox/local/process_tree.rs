@@ -19,6 +19,17 @@ pub(super) struct Sample {
     pub waited_ms: u64,
 }
 
+impl Sample {
+    /// The larger of each figure.
+    pub(super) fn at_least(self, other: Self) -> Self {
+        Self {
+            cpu_ms: self.cpu_ms.max(other.cpu_ms),
+            rss_bytes: self.rss_bytes.max(other.rss_bytes),
+            waited_ms: self.waited_ms.max(other.waited_ms),
+        }
+    }
+}
+
 /// Samples `root` and its descendants. Processes that end meanwhile count as far as they were seen.
 pub(super) fn sample(root: Pid) -> Sample {
     let ticks_per_second = sysconf(libc::_SC_CLK_TCK, 100);
