@@ -181,7 +181,9 @@ async fn memory_bomb() {
     else {
         return;
     };
-    assert!(verdict.usage.peak_rss_bytes <= 257 << 20, "{verdict:#?}");
+    // Without control groups the launcher notices a little later.
+    let most = if verdict.isolation.contains("cgroup") { 256 << 20 } else { 512 << 20 };
+    assert!(verdict.usage.peak_rss_bytes <= most, "{verdict:#?}");
 }
 
 #[tokio::test]

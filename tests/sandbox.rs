@@ -275,6 +275,22 @@ async fn a_dead_launcher_is_a_fault_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_refused_control_group_is_a_fault_and_passes() {
+    let sandbox = match LocalSandbox::start(options()) {
+        Ok(sandbox) if sandbox.isolation().contains("cgroup") => sandbox,
+        Ok(_) => return common::skip("refused group", "no writable control groups"),
+        Err(error) => return common::skip("refused group", &error.to_string()),
+    };
+    for group in groups_of(sandbox.launcher_pid()) {
+        fs::remove_dir(group).unwrap();
+    }
+    let fault = sandbox.run(&job("shell", "echo never")).await.unwrap_err();
+    assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "jail"), "{fault}");
+    let verdict = sandbox.run(&job("shell", "echo again")).await.unwrap();
+    assert_eq!(verdict.stdout, "again\n");
+}
+
+#[tokio::test]
 async fn nothing_is_left_when_the_sandbox_is_dropped() {
     let scratch = tempfile::tempdir().unwrap();
     let sandbox = match LocalSandbox::start(Options { scratch: Some(scratch.path().to_owned()), ..options() })

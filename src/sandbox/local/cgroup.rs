@@ -272,3 +272,42 @@ fn keyed(path: &Path, key: &str) -> Result<u64> {
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
         .ok_or_else(|| Error::other(format!("{}: no {key}", path.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_folder_is_found_in_every_kind_of_mount() {
+        let top = tempfile::tempdir().unwrap();
+        let (memory, unified) = (top.path().join("memory"), top.path().join("unified"));
+        fs::create_dir_all(memory.join("user/a")).unwrap();
+        fs::create_dir_all(unified.join("b")).unwrap();
+        let own = "7:cpu,memory:/user/a\n0::/b\n";
+        let line =
+            |root: &str, at: &Path, rest: &str| format!("30 25 0:26 {root} {} rw - {rest}\n", at.display());
+
+        let mounts =
+            line("/", &memory, "cgroup cgroup rw,cpu,memory") + &line("/", &unified, "cgroup2 cgroup2 rw");
+        assert_eq!(own_folder(own, &mounts, Some("memory")), Some((memory.clone(), memory.join("user/a"))));
+        assert_eq!(own_folder(own, &mounts, None), Some((unified.clone(), unified.join("b"))));
+        assert_eq!(own_folder(own, &mounts, Some("pids")), None);
+
+        // A container sees the hierarchy from its own group on.
+        let mounts = line("/user", &memory, "cgroup cgroup rw,cpu,memory");
+        assert_eq!(
+            own_folder("7:cpu,memory:/user/user/a\n", &mounts, Some("memory")).unwrap().1,
+            memory.join("user/a")
+        );
+        // Or not even its own group.
+        assert_eq!(own_folder("7:cpu,memory:/gone\n", &mounts, Some("memory")).unwrap().1, memory);
+    }
+
+    #[test]
+    fn keys_are_whole_words() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n").unwrap();
+        assert_eq!(keyed(file.path(), "oom_kill").unwrap(), 3);
+        assert!(keyed(file.path(), "oom").is_err());
+    }
+}
