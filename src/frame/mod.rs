@@ -5,7 +5,7 @@ pub mod columns;
 pub mod dataset;
 pub mod ingest;
 pub mod journal;
-mod json_object;
+pub mod json_object;
 pub mod key;
 mod lines;
 pub mod part;
