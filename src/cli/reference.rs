@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::frame::columns::json_field;
+use crate::frame::columns::{ColumnType, Columns, Kind, json_field};
+use crate::frame::json_object::JsonObject;
 use crate::frame::key::row_id;
-use crate::frame::rejects::rows_as_json;
+use crate::frame::records::json_lines;
 use crate::frame::schema::{Column, ID, LANGUAGE, TEXT, batch_of, column, columns_where, strings};
 use crate::sandbox::job::{Outcome, Usage, Verdict};
 use crate::stages::{MESSAGES, SUCCESS};
@@ -20,6 +21,7 @@ const ORIGINAL: &str = "original_data";
 const SEED: &str = "seed";
 const LANG: &str = "lang";
 const INDEX: &str = "index";
+const SOLUTION: &str = "canonical_solution";
 
 /// What the reference's sandbox client adds to the original record for itself.
 const SCRATCH: [&str; 3] = ["extracted_code", "_absolute_line_number", "_relative_line_number"];
@@ -57,7 +59,7 @@ pub fn read(batch: &RecordBatch, first_row: usize) -> Result<RecordBatch> {
     if normal.column_by_name(ID).is_none() {
         let languages = strings(&normal, LANGUAGE)?;
         let texts =
-            [TEXT, "canonical_solution", "question"].iter().find_map(|name| strings(&normal, name).ok());
+            [TEXT, SOLUTION, "question"].iter().find_map(|name| strings(&normal, name).ok());
         let ids = (0..rows).map(|row| {
             let text = texts.map_or("", |texts| texts.value(row));
             row_id(languages.value(row), text, if texts.is_some() { 0 } else { (first_row + row) as u64 })
@@ -77,31 +79,25 @@ fn rename(columns: &mut [Column], from: &str, to: &str) {
     }
 }
 
-/// The columns of `original_data`.
+/// The columns of `original_data`, typed as those of a JSONL file are.
 fn original(batch: &RecordBatch) -> Result<Vec<Column>> {
-    let objects: Vec<Map<String, Value>> = strings(batch, ORIGINAL)?
+    let bad = |error: &dyn std::fmt::Display| Error::usage(format!("`{ORIGINAL}` is not an object: {error}"));
+    let objects: Vec<JsonObject<'_>> = strings(batch, ORIGINAL)?
         .iter()
-        .map(|text| serde_json::from_str(text.unwrap_or("{}")))
-        .collect::<Result<_, _>>()
-        .map_err(|error| Error::usage(format!("`{ORIGINAL}` is not an object: {error}")))?;
-    let mut names: Vec<&String> = Vec::new();
-    for name in objects.iter().flat_map(Map::keys) {
-        if !names.contains(&name) && !SCRATCH.contains(&name.as_str()) {
-            names.push(name);
+        .map(|text| JsonObject::parse(text.unwrap_or("{}")).map_err(|error| bad(&error)))
+        .collect::<Result<_>>()?;
+    let mut columns = Columns::default();
+    for (name, raw) in objects.iter().flat_map(JsonObject::iter) {
+        if !SCRATCH.contains(&name) {
+            let kind = Kind::of(raw).map_err(|error| bad(&error))?;
+            columns.widen(name, &ColumnType::Learnt(kind));
         }
     }
-    let columns = names.into_iter().map(|name| {
-        let values: Vec<Option<&Value>> =
-            objects.iter().map(|object| object.get(name).filter(|value| !value.is_null())).collect();
-        if values.iter().flatten().all(|value| value.is_string()) {
-            let texts: StringArray = values.iter().map(|value| value.and_then(Value::as_str)).collect();
-            column(name, Arc::new(texts))
-        } else {
-            let texts: StringArray = values.iter().map(|value| value.map(Value::to_string)).collect();
-            (Arc::new(json_field(name)), Arc::new(texts) as ArrayRef)
-        }
+    let typed = columns.iter().map(|(name, of)| {
+        let values = of.array(objects.iter().map(|object| object.get(name)));
+        (Arc::new(of.field(name)), values)
     });
-    Ok(columns.collect())
+    Ok(typed.collect())
 }
 
 /// Verdicts, as JSON text, of a column of the reference's results.
@@ -144,28 +140,30 @@ fn verdict(result: &Value) -> Verdict {
     }
 }
 
-/// The record after the last of the stages that ran, whose operator was `op`, as the reference writes it.
+/// The record after the last of the stages that ran, whose operator was `op`, as the reference writes it. `first_row`
+/// rows were written before.
 ///
 /// # Errors
 /// A verdict that does not parse: not a result of the `run` operator.
-pub fn write(batch: &RecordBatch, op: &str) -> Result<RecordBatch> {
+pub fn write(batch: &RecordBatch, op: &str, first_row: usize) -> Result<RecordBatch> {
     let asks = matches!(op, "prompt" | "model");
     let mut columns = columns_where(batch, |name| asks || (name != MESSAGES && name != LANG));
     if op == "run" {
-        return wrapped(batch, columns);
+        return wrapped(batch, columns, first_row);
     }
     rename(&mut columns, TEXT, SEED);
     for (field, _) in columns.iter_mut().filter(|(field, _)| field.name() == MESSAGES) {
         *field = Arc::new(json_field(MESSAGES));
     }
-    if asks && batch.column_by_name(LANG).is_none() {
-        columns.push(column(LANG, Arc::new(strings(batch, LANGUAGE)?.clone())));
+    if asks && batch.column_by_name(SOLUTION).is_none() {
+        rename(&mut columns, LANGUAGE, LANG);
     }
     batch_of(batch.num_rows(), columns)
 }
 
-/// `{index, language, success, ..._result, original_data}`.
-fn wrapped(batch: &RecordBatch, columns: Vec<Column>) -> Result<RecordBatch> {
+/// `{index, language, success, ..._result, original_data}`. The outer index counts records from 1; the record's own stays
+/// in `original_data`.
+fn wrapped(batch: &RecordBatch, columns: Vec<Column>, first_row: usize) -> Result<RecordBatch> {
     let rows = batch.num_rows();
     let is_result = |name: &str| name.ends_with("_result");
     let (results, mut inner): (Vec<_>, Vec<_>) =
@@ -174,7 +172,9 @@ fn wrapped(batch: &RecordBatch, columns: Vec<Column>) -> Result<RecordBatch> {
     let inner = batch_of(rows, inner)?;
     let ids = strings(&inner, ID)?.clone();
     let languages = strings(&inner, LANGUAGE)?.clone();
-    let mut columns = columns_where(&inner, |name| [INDEX, ID, LANGUAGE].contains(&name));
+    let index = Int64Array::from_iter_values((first_row..first_row + rows).map(|row| row as i64 + 1));
+    let mut columns = vec![column(INDEX, Arc::new(index))];
+    columns.extend(columns_where(&inner, |name| [ID, LANGUAGE].contains(&name)));
     for (field, values) in results {
         let Some(texts) = values.as_any().downcast_ref::<StringArray>().filter(|_| is_result(field.name()))
         else {
@@ -190,8 +190,9 @@ fn wrapped(batch: &RecordBatch, columns: Vec<Column>) -> Result<RecordBatch> {
         let json = StringArray::from_iter_values(json.collect::<Result<Vec<_>>>()?);
         columns.push((Arc::new(json_field(field.name())), Arc::new(json)));
     }
-    let all: Vec<usize> = (0..rows).collect();
-    let original = StringArray::from_iter_values(rows_as_json(&inner, &all)?);
+    let lines = json_lines(&inner)
+        .map_err(|error| Error::usage(format!("records cannot be written as JSON: {error}")))?;
+    let original = StringArray::from_iter_values(String::from_utf8_lossy(&lines).lines());
     columns.push((Arc::new(json_field(ORIGINAL)), Arc::new(original)));
     batch_of(rows, columns)
 }

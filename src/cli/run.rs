@@ -164,7 +164,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         progress.finish();
         let outcome = outcome?;
         finish(&engine, &mut file, &outcome, started)?;
-        summary::print(&plan, &file, dir.path(), progress.pending(), bundled.is_some())?;
+        summary::print(&plan, &file, dir.path(), &progress.pending(), bundled.is_some())?;
         match outcome.stopped {
             Some(error) => Err(error),
             None => Ok(u8::from(file.state == State::Pending)),
@@ -243,7 +243,7 @@ fn journals(plan: &Plan, dir: &RunDir) -> Result<std::collections::HashMap<Arc<s
 }
 
 /// The first Ctrl-C (or SIGTERM) drains what is in flight; the second ends the process, which loses nothing either.
-async fn interrupts(stop: Arc<Stop>) {
+pub(super) async fn interrupts(stop: Arc<Stop>) {
     let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
         return;
     };

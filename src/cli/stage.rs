@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
-use super::{printable, reference, runtime};
+use super::run::interrupts;
+use super::{printable, reference, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
 use crate::engine::counts::Counts;
 use crate::engine::executor::execute;
@@ -74,6 +75,9 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
         };
         let choice = if asks(Resource::Model) { Some(args.model.choose(None)?) } else { None };
+        if let Some(endpoint) = choice.as_ref().and_then(|choice| choice.endpoint.as_ref()) {
+            endpoint.check(&sampling).await?;
+        }
         let sandbox = if asks(Resource::Sandbox) { Some(args.sandbox.choose()?) } else { None };
         let mut plan = Plan::build(&wanted, &context(sandbox.clone()))?;
         // In files the conversation stays beside the reply, as users of the field expect.
@@ -99,13 +103,14 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         let progress = Arc::new(Progress::new(&plan, 0, true));
         let stop = Arc::new(Stop::default());
         let calls = Arc::new(Calls::new(resources, journals, stop.clone(), progress.clone()));
-        let counts = records(args, &plan, &calls).await?;
+        let interrupts = tokio::spawn(interrupts(stop.clone()));
+        let counts = records(args, &plan, &calls).await;
+        interrupts.abort();
+        let counts = counts?;
         if let Some(error) = stop.take_cause() {
             return Err(error);
         }
-        for ((stage, cause), (rows, first, _)) in &progress.pending() {
-            eprintln!("pending: {rows} rows at {stage} ({cause}); the first: {}", printable(first));
-        }
+        summary::tell_pending(&progress.pending());
         if counts.pending() > 0 {
             eprintln!("answers are kept in {}; run again to ask for the rest", journal.display());
             return Ok(1);
@@ -136,7 +141,7 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
     let mut writer = RecordWriter::create(&args.output)?;
     let mut rejected: Vec<RejectedRow> = Vec::new();
     let mut counts = Counts::default();
-    let mut row = 0;
+    let (mut row, mut written) = (0, 0);
     let op = plan.stages.last().map_or("", |stage| stage.op);
     for batch in read_records(&args.input, ROWS)? {
         let batch = reference::read(&batch?, row)?;
@@ -147,7 +152,8 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
         let result = execute(plan, 0..plan.stages.len(), batch, calls).await?;
         counts.merge(&result.counts);
         rejected.extend(result.rejected);
-        writer.write(&reference::write(&result.batch, op)?)?;
+        writer.write(&reference::write(&result.batch, op, written)?)?;
+        written += result.batch.num_rows();
         if calls.stop.is_set() {
             return Ok(counts);
         }

@@ -18,7 +18,7 @@ const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().f
 const REASONS: usize = 3;
 
 /// Prints the run's result to stdout, and what is pending and why to stderr.
-pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: PendingCauses, bundled: bool) -> Result<()> {
+pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: &PendingCauses, bundled: bool) -> Result<()> {
     println!("{}", funnel(plan, file).trim_fmt());
     println!("\n{}", by_language(plan, file).trim_fmt());
     println!("\nmodel    {}", printable(&file.answered_by));
@@ -31,18 +31,23 @@ pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: PendingCauses, bu
              OPENAI_API_KEY=... autocodegen run --seeds FILE_OR_FOLDER --model NAME --base-url URL --out runs/mine"
         );
     }
-    for ((stage, cause), (rows, first, hint)) in &pending {
+    tell_pending(pending);
+    let pending = file.counts.pending();
+    if pending > 0 {
+        eprintln!("{pending} rows are pending; run the same command again to take them up");
+    }
+    Ok(())
+}
+
+/// Says on stderr why rows are pending.
+pub fn tell_pending(pending: &PendingCauses) {
+    for ((stage, cause), (rows, first, hint)) in pending {
         let plural = if *rows == 1 { "row is" } else { "rows are" };
         eprintln!("pending: {rows} {plural} waiting at {stage} ({cause}); the first: {}", printable(first));
         if let Some(hint) = hint {
             eprintln!("hint: {}", printable(hint));
         }
     }
-    let pending = file.counts.pending();
-    if pending > 0 {
-        eprintln!("{pending} rows are pending; run the same command again to take them up");
-    }
-    Ok(())
 }
 
 /// A table whose columns from `numbers` on are numbers.

@@ -206,7 +206,11 @@ pub fn is_string(data_type: &DataType) -> bool {
     }
 }
 
-fn json_texts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+/// The values of `array` as JSON texts.
+///
+/// # Errors
+/// A type that JSON cannot express.
+pub fn json_texts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let field = Arc::new(Field::new("value", array.data_type().clone(), true));
     let options = EncoderOptions::default();
     let mut encoder = make_encoder(&field, array, &options)?;

@@ -6,7 +6,7 @@ pub mod dataset;
 pub mod export;
 pub mod ingest;
 pub mod journal;
-mod json_object;
+pub mod json_object;
 pub mod key;
 mod lines;
 pub mod part;

@@ -16,7 +16,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema};
 
 pub use self::writer::{RecordWriter, json_lines};
 use crate::error::Result;
-use crate::frame::columns::is_string;
+use crate::frame::columns::{is_string, json_field, json_texts};
 use crate::frame::ingest::parquet::{damaged, open};
 use crate::frame::lines::head_of;
 
@@ -43,12 +43,13 @@ fn read_parquet(path: &Path, batch_rows: usize) -> Result<Records> {
     let empty = empty.map(|schema| Ok(RecordBatch::new_empty(schema)));
     let batches = empty.into_iter().chain(batches);
     Ok(Box::new(batches.map(move |batch| {
-        batch.and_then(|batch| plain_strings(&batch)).map_err(|error| damaged(&path, &error))
+        batch.and_then(|batch| plain(&batch)).map_err(|error| damaged(&path, &error))
     })))
 }
 
-/// `batch` with every kind of string column as Utf8, which is what stages read.
-fn plain_strings(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// `batch` as a JSONL file of the same records gives it, which is what stages read: every kind of string column as
+/// Utf8, structs and lists as JSON text.
+fn plain(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         if is_string(field.data_type()) && *field.data_type() != DataType::Utf8 {
@@ -56,6 +57,9 @@ fn plain_strings(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
                 Field::new(field.name(), DataType::Utf8, true).with_metadata(field.metadata().clone());
             fields.push(plain.into());
             columns.push(cast(column, &DataType::Utf8)?);
+        } else if field.data_type().is_nested() {
+            fields.push(json_field(field.name()).into());
+            columns.push(json_texts(column)?);
         } else {
             fields.push(field.clone());
             columns.push(column.clone());
