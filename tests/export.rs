@@ -72,7 +72,7 @@ fn succeed(args: &[&str]) -> String {
 
 /// A finished run of [`PIPELINE`] in partitions of eight rows. The templates it was given are gone.
 fn small_run() -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = |name: &str| root.path().join(name);
     let write = |name: &str, text: String| {
         std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();

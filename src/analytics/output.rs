@@ -3,13 +3,16 @@
 //! What rows say comes from models and programs. In the formats for people, characters that could drive a terminal
 //! or reorder text are escaped; the formats for programs keep every value as it is.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use polars::error::PolarsResult;
 use polars::prelude::{AnyValue, Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
 use serde_json::{Map, Value};
 
 use super::message;
 use crate::error::{Error, Result};
+
+/// How tables look: a rule under the header, and nothing else to get in the way of the rows.
+pub const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Longest text in a cell of a table, characters.
 const CELL_CHARS: usize = 60;
@@ -125,7 +128,7 @@ fn parquet(frame: &mut DataFrame) -> PolarsResult<Vec<u8>> {
 fn table(frame: &DataFrame) -> PolarsResult<Vec<u8>> {
     let mut table = Table::new();
     let names = frame.columns().iter().map(|column| shown(column.name(), Some(CELL_CHARS)));
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(names.collect::<Vec<_>>());
+    table.load_style(STYLE).set_header(names.collect::<Vec<_>>());
     for (at, column) in frame.columns().iter().enumerate() {
         if let Some(aligned) = table.column_mut(at).filter(|_| is_number(column)) {
             aligned.set_cell_alignment(CellAlignment::Right);

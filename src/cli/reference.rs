@@ -58,8 +58,7 @@ pub fn read(batch: &RecordBatch, first_row: usize) -> Result<RecordBatch> {
     }
     if normal.column_by_name(ID).is_none() {
         let languages = strings(&normal, LANGUAGE)?;
-        let texts =
-            [TEXT, SOLUTION, "question"].iter().find_map(|name| strings(&normal, name).ok());
+        let texts = [TEXT, SOLUTION, "question"].iter().find_map(|name| strings(&normal, name).ok());
         let ids = (0..rows).map(|row| {
             let text = texts.map_or("", |texts| texts.value(row));
             row_id(languages.value(row), text, if texts.is_some() { 0 } else { (first_row + row) as u64 })

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, Table};
 
 use super::printable;
 use super::progress::PendingCauses;
+use crate::analytics::output::STYLE;
 use crate::engine::run_file::RunFile;
 use crate::error::Result;
 use crate::plan::Plan;
-
-/// A rule under the header, and nothing else to get in the way of the rows.
-const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Reasons named per stage in the funnel.
 const REASONS: usize = 3;
