@@ -21,8 +21,9 @@ use crate::plan::Plan;
 use crate::sandbox::job::Verdict;
 use crate::stages::Resource;
 
-/// Records gathered before they are written as a batch.
+/// Records gathered before they are written as a batch, and the bytes of them: programs' outputs can be 16 MiB each.
 const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 32 << 20;
 
 /// File of the `stages` table.
 pub const STAGES_FILE: &str = "stages.parquet";
@@ -97,6 +98,7 @@ fn journal_table<A: serde::de::DeserializeOwned>(
 ) -> Result<()> {
     let mut writer = DatasetWriter::create(dir, &batch_of(&[])?.schema(), &BTreeMap::new())?;
     let mut records: Vec<Recorded<A>> = Vec::with_capacity(BATCH);
+    let mut bytes = 0;
     for journal in journals(engine, resource) {
         journal.for_each(&mut |key, payload| {
             let record = serde_json::from_slice(payload).map_err(|error| {
@@ -104,9 +106,11 @@ fn journal_table<A: serde::de::DeserializeOwned>(
                     .hint("the run directory was written by another version of autocodegen: use a new --out")
             })?;
             records.push(record);
-            if records.len() == BATCH {
+            bytes += payload.len();
+            if records.len() == BATCH || bytes >= BATCH_BYTES {
                 writer.write(&batch_of(&records)?)?;
                 records.clear();
+                bytes = 0;
             }
             Ok(())
         })?;
