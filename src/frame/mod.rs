@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod columns;
+mod contained;
 pub mod dataset;
 pub mod ingest;
 pub mod journal;
@@ -9,7 +10,6 @@ mod json_object;
 pub mod key;
 mod lines;
 pub mod part;
-mod partial;
 pub mod recorded;
 pub mod records;
 pub mod rejects;
