@@ -13,6 +13,9 @@ use autocodegen::engine::executor::on_rayon;
 use autocodegen::engine::stop::Stop;
 use autocodegen::error::{Error, Fault, Result};
 use autocodegen::frame::journal::Journal;
+use autocodegen::frame::key::row_id;
+use autocodegen::frame::part;
+use autocodegen::frame::schema::strings;
 use autocodegen::llm::Model;
 use autocodegen::llm::chat::{ChatRequest, Message, Reply, Sampling};
 use autocodegen::retry::RetryPolicy;
@@ -20,6 +23,7 @@ use autocodegen::sandbox::Sandbox;
 use autocodegen::sandbox::job::{Job, Outcome, Usage, Verdict};
 use autocodegen::stages::{Answer, Request};
 use futures::future::BoxFuture;
+use serde_json::json;
 
 /// Counts what it is asked, and takes a moment to answer.
 #[derive(Default)]
@@ -138,4 +142,81 @@ async fn a_panic_on_a_worker_thread_is_an_error_and_not_the_end_of_the_process()
     let error = on_rayon(|| -> Result<()> { panic!("a defect") }).await.unwrap_err();
     assert_eq!(error.exit_code(), Error::environment("").exit_code());
     assert_eq!(on_rayon(|| Ok(1)).await.unwrap(), 1);
+}
+
+const PIPELINE: &str = r#"
+name = "short"
+[[stage]]
+name = "ask.prompt"
+op = "prompt"
+template = "solution"
+[[stage]]
+name = "ask"
+op = "model"
+[[stage]]
+name = "answer"
+op = "extract_section"
+tag = "a"
+into = "answer"
+"#;
+
+/// The command in `dir` over the seeds of `texts`; every row has a recorded reply.
+fn run(dir: &Path, pipeline: &str, texts: &[&str]) -> std::process::Output {
+    let mut seeds = String::new();
+    let mut replies = String::new();
+    for text in texts {
+        let row = row_id("python", text, 0);
+        seeds.push_str(&format!("{}\n", json!({"text": text, "language": "python"})));
+        let answer = json!({"output": format!("<a>{text}</a>"), "finish_reason": "stop"});
+        replies.push_str(&format!("{}\n", json!({"stage": "ask", "row": row, "answer": answer})));
+    }
+    // The same seeds are the same file, untouched.
+    let file = dir.join(format!("{}.jsonl", texts.concat()));
+    if !file.exists() {
+        std::fs::write(&file, seeds).unwrap();
+    }
+    std::fs::write(dir.join("replies.jsonl"), replies).unwrap();
+    std::fs::write(dir.join("short.toml"), pipeline).unwrap();
+    std::process::Command::new(env!("CARGO_BIN_EXE_autocodegen"))
+        .current_dir(dir)
+        .args(["run", "short.toml", "--replay", "replies.jsonl", "--out", "out", "--seeds"])
+        .arg(file)
+        .output()
+        .unwrap()
+}
+
+fn answers(dir: &Path) -> Vec<String> {
+    let (batches, _) = part::read(&dir.join("out/dataset/part-00000.parquet")).unwrap();
+    let texts = batches.iter().flat_map(|batch| strings(batch, "answer").unwrap().iter().flatten());
+    texts.map(str::to_owned).collect()
+}
+
+#[test]
+fn seeds_of_a_run_that_failed_are_not_taken_for_those_of_the_run_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let done = run(dir, PIPELINE, &["a", "b"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(answers(dir), ["a", "b"]);
+    // Other seeds, read and put in place; then the run is refused.
+    let unfit =
+        PIPELINE.replace("op = \"prompt\"\ntemplate = \"solution\"", "op = \"keep\"\ntests = [\"x_func\"]");
+    let refused = run(dir, &unfit, &["c", "d", "e"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+    let again = run(dir, PIPELINE, &["a", "b"]);
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(answers(dir), ["a", "b"]);
+    // Answered from recordings of the user's own: nothing here was written for the quickstart.
+    assert!(!String::from_utf8_lossy(&again.stdout).contains("quickstart"));
+}
+
+#[test]
+fn fewer_seeds_make_a_smaller_dataset_and_more_a_larger_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for texts in [&["a", "b", "c"][..], &["a"], &["a", "b", "c"], &["d", "a"]] {
+        let done = run(dir, PIPELINE, texts);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(answers(dir), texts);
+    }
 }

@@ -53,6 +53,10 @@ pub fn write(engine: &Engine, counts: &Counts) -> Result<()> {
         let schema = part::schema(first)?;
         let plain = Arc::new(Schema::new(schema.fields().clone()));
         table(&run.dataset(), finished, &plain)?;
+    } else if run.dataset().exists() {
+        // It was made of parts that are there no more.
+        let dir = run.dataset();
+        std::fs::remove_dir_all(&dir).map_err(|error| Error::io("remove", &dir, error))?;
     }
     replies(engine, &run.replies())?;
     verdicts(engine, &run.verdicts())?;
