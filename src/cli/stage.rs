@@ -15,7 +15,7 @@ use crate::engine::stop::Stop;
 use crate::error::{Error, Result};
 use crate::frame::journal::Journal;
 use crate::frame::records::{RecordWriter, read_records};
-use crate::frame::rejects::{RejectedRow, rejected_batch};
+use crate::frame::rejects::rejected_batch;
 use crate::llm::recorder::Recorder;
 use crate::plan::Plan;
 use crate::plan::pipeline::Pipeline;
@@ -116,7 +116,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             return Ok(1);
         }
         drop(calls);
-        remove_journal(&journal)?;
+        remove(&journal, |path| std::fs::remove_dir_all(path))?;
         if !quiet {
             tell(&plan, &counts);
         }
@@ -139,7 +139,8 @@ fn selected(pipeline: &Pipeline, names: &[String]) -> Result<Pipeline> {
 /// Takes every record through the stages.
 async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Counts> {
     let mut writer = RecordWriter::create(&args.output)?;
-    let mut rejected: Vec<RejectedRow> = Vec::new();
+    let rejected_path = path_with(&args.output, ".rejected.jsonl");
+    let mut rejected: Option<RecordWriter> = None;
     let mut counts = Counts::default();
     let (mut row, mut written) = (0, 0);
     let op = plan.stages.last().map_or("", |stage| stage.op);
@@ -151,7 +152,13 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
         row += batch.num_rows();
         let result = execute(plan, 0..plan.stages.len(), batch, calls).await?;
         counts.merge(&result.counts);
-        rejected.extend(result.rejected);
+        if !result.rejected.is_empty() {
+            let file = match &mut rejected {
+                Some(file) => file,
+                None => rejected.insert(RecordWriter::create(&rejected_path)?),
+            };
+            file.write(&rejected_batch(&result.rejected)?)?;
+        }
         writer.write(&reference::write(&result.batch, op, written)?)?;
         written += result.batch.num_rows();
         if calls.stop.is_set() {
@@ -160,23 +167,12 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
     }
     if counts.pending() == 0 {
         writer.finish()?;
-        write_rejected(&path_with(&args.output, ".rejected.jsonl"), &rejected)?;
+        match rejected {
+            Some(rejected) => rejected.finish().map(drop)?,
+            None => remove(&rejected_path, |path| std::fs::remove_file(path))?,
+        }
     }
     Ok(counts)
-}
-
-fn write_rejected(path: &Path, rows: &[RejectedRow]) -> Result<()> {
-    if rows.is_empty() {
-        return match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", path, error))
-            }
-            _ => Ok(()),
-        };
-    }
-    let mut writer = RecordWriter::create(path)?;
-    writer.write(&rejected_batch(rows)?)?;
-    writer.finish().map(|_| ())
 }
 
 fn tell(plan: &Plan, counts: &Counts) {
@@ -201,9 +197,10 @@ fn path_with(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn remove_journal(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir, error)),
+/// Removes what an earlier invocation left at `path`, if it did.
+fn remove(path: &Path, how: fn(&Path) -> std::io::Result<()>) -> Result<()> {
+    match how(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
         _ => Ok(()),
     }
 }
