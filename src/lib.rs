@@ -12,6 +12,7 @@
 //!
 //! [`analytics`] stands beside them: it answers questions about sealed frames and imports nothing but `frame` and `error`.
 
+pub mod analytics;
 pub mod cli;
 pub mod engine;
 pub mod error;

@@ -147,8 +147,11 @@ async fn go() {
 #[tokio::test]
 async fn shell() {
     probes("shell").await;
-    let memory = "x=$(head -c 900000000 /dev/zero | tr '\\0' a); y=$x$x; echo ${#y}";
-    expect("shell memory", "shell", memory, Outcome::MemoryLimitExceeded).await;
+    let mut memory =
+        job("shell", "x=$(head -c 40000000 /dev/zero | tr '\\0' a); y=$x$x$x$x; sleep 1; echo ${#y}");
+    memory.limits.memory_bytes = Some(64 << 20);
+    let verdict = run("shell memory", &memory).await.unwrap();
+    assert_eq!(verdict.outcome, Outcome::MemoryLimitExceeded, "{verdict:#?}");
     expect("shell syntax", "shell", "if true; then\n", Outcome::SyntaxError).await;
     let verdict = expect("shell output", "shell", "head -c 200000 /dev/zero", Outcome::Passed).await.unwrap();
     assert_eq!(verdict.stdout.len(), 200_000);
@@ -267,6 +270,22 @@ async fn a_dead_launcher_is_a_fault_and_is_replaced() {
     let (result, ()) = tokio::join!(sandbox.run(&slow), killed);
     let fault: Fault = result.unwrap_err();
     assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "launcher"));
+    let verdict = sandbox.run(&job("shell", "echo again")).await.unwrap();
+    assert_eq!(verdict.stdout, "again\n");
+}
+
+#[tokio::test]
+async fn a_refused_control_group_is_a_fault_and_passes() {
+    let sandbox = match LocalSandbox::start(options()) {
+        Ok(sandbox) if sandbox.isolation().contains("cgroup") => sandbox,
+        Ok(_) => return common::skip("refused group", "no writable control groups"),
+        Err(error) => return common::skip("refused group", &error.to_string()),
+    };
+    for group in groups_of(sandbox.launcher_pid()) {
+        fs::remove_dir(group).unwrap();
+    }
+    let fault = sandbox.run(&job("shell", "echo never")).await.unwrap_err();
+    assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "jail"), "{fault}");
     let verdict = sandbox.run(&job("shell", "echo again")).await.unwrap();
     assert_eq!(verdict.stdout, "again\n");
 }

@@ -305,7 +305,7 @@ proptest! {
             ("java", format!("class A {{ String s = {string}; {comment} }}"), "class B {}".to_owned()),
             ("cpp", format!("{comment}\nconst char *s = {string};"), format!("int main() {{ {comment} }}")),
             ("go", format!("package main\n{comment}\nvar s = {string}"), "package main\nfunc main() {}".to_owned()),
-            ("javascript", format!("const s = {string}; {comment}"), format!("{comment}")),
+            ("javascript", format!("const s = {string}; {comment}"), comment.clone()),
         ] {
             let source = splice(language, &solution, &tests).source;
             prop_assert!(source.contains(&string), "{language}: {source}");

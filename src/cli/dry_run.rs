@@ -111,7 +111,7 @@ fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>
         sum.characters.to_string(),
         sum.unpromptable.to_string(),
     ]);
-    println!("{table}");
+    println!("{}", table.trim_fmt());
     println!("\nat most, if no row is rejected on the way:");
     for stage in &plan.stages {
         if let Some((resource, per_row)) = stage.requests {

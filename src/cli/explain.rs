@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<u8> {
             row.fingerprint,
         ]);
     }
-    println!("{}: {}\n{table}", pipeline.name, pipeline.description);
+    println!("{}: {}\n{}", pipeline.name, pipeline.description, table.trim_fmt());
     println!(
         "Stages of equal fingerprint are executed and sealed together. Toolchain versions, known only when a run starts, also count."
     );

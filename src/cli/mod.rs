@@ -14,6 +14,8 @@ mod sandbox;
 mod stage;
 mod summary;
 
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -94,6 +96,20 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     safe
+}
+
+/// Writes data to stdout. A reader that has seen enough and left, like `head`, is no error.
+///
+/// # Errors
+/// stdout cannot be written, for example because the disk it is redirected to is full.
+pub(crate) fn write_stdout(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write", Path::new("stdout"), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn init_log(quiet: bool) {

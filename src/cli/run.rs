@@ -1,5 +1,6 @@
 //! `autocodegen run`: seeds through a pipeline into a run directory.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use crate::engine::run_file::{RunFile, SeedCounts, State};
 use crate::engine::stop::Stop;
 use crate::engine::{Engine, Outcome, active_partitions, partition_rows, tables};
 use crate::error::{Error, Result};
+use crate::frame::atomic;
 use crate::frame::ingest::{SeedOptions, SeedStore, ingest, manifest};
 use crate::frame::journal::Journal;
 use crate::frame::key::Key;
@@ -101,7 +103,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     };
     let options = args.seeds.options(paths, draft.reserved_columns());
     let mut file = seed(args, &dir, &options, &languages, earlier, quiet)?;
-    let store = Arc::new(SeedStore::open(&dir.path().join("seeds"))?);
+    let store = Arc::new(SeedStore::open(&dir.seeds())?);
     let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
     draft.check(&columns)?;
     if asks(&draft, Resource::Sandbox) && args.sandbox.sandbox.is_empty() {
@@ -119,7 +121,11 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             endpoint.check(&sampling).await?;
         }
         let plan = Arc::new(Plan::build(&pipeline, &context(sandbox.clone()))?);
-        templates.save(&dir.templates())?;
+        file.templates = Some(templates.save(&dir.templates())?);
+        let path = dir.pipeline();
+        atomic::write_file(&path, |toml| {
+            toml.write_all(pipeline.source.as_bytes()).map_err(|error| Error::io("write", &path, error))
+        })?;
         let seen: Vec<String> = file.seeds.by_language.keys().cloned().collect();
         file.fingerprints = plan
             .steps
@@ -184,10 +190,7 @@ fn seed(
                 earlier.partition_rows
             );
         }
-        if earlier.manifest == manifest
-            && earlier.seed_options == seed_options
-            && dir.path().join("seeds").exists()
-        {
+        if earlier.manifest == manifest && earlier.seed_options == seed_options && dir.seeds().exists() {
             return Ok(earlier);
         }
         eprintln!(
@@ -195,21 +198,17 @@ fn seed(
         );
     }
     let bar = crate::cli::progress::ingest(&manifest, quiet);
-    let ingested = ingest(
-        options,
-        languages,
-        &dir.path().join("seeds"),
-        &dir.rejected_part("seed", 0)?,
-        &mut |rows, bytes| {
+    let ingested =
+        ingest(options, languages, &dir.seeds(), &dir.rejected_part("seed", 0)?, &mut |rows, bytes| {
             bar.set_position(bytes);
             bar.set_message(format!("{rows} seeds"));
-        },
-    )?;
+        })?;
     bar.finish_and_clear();
     Ok(RunFile {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pipeline: String::new(),
         fingerprints: Vec::new(),
+        templates: None,
         model: Default::default(),
         answered_by: String::new(),
         sandbox: String::new(),

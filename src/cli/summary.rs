@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 
 use super::printable;
 use super::progress::PendingCauses;
+use crate::analytics::output::STYLE;
 use crate::engine::run_file::RunFile;
 use crate::error::Result;
 use crate::plan::Plan;
@@ -16,12 +17,11 @@ const REASONS: usize = 3;
 
 /// Prints the run's result to stdout, and what is pending and why to stderr.
 pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: &PendingCauses, bundled: bool) -> Result<()> {
-    println!("{}", funnel(plan, file));
-    println!("\n{}", by_language(plan, file));
-    let took = std::time::Duration::from_millis(file.wall_ms);
+    println!("{}", funnel(plan, file).trim_fmt());
+    println!("\n{}", by_language(plan, file).trim_fmt());
     println!("\nmodel    {}", printable(&file.answered_by));
     println!("sandbox  {}", printable(&file.sandbox));
-    println!("time     {}", humantime::format_duration(took));
+    println!("time     {:.1} s", file.wall_ms as f64 / 1000.0);
     println!("dataset  {}", dir.join("dataset").display());
     if bundled {
         println!(
@@ -51,7 +51,7 @@ pub fn tell_pending(pending: &PendingCauses) {
 /// A table whose columns from `numbers` on are numbers.
 pub fn table(header: &[&str], numbers: std::ops::Range<usize>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(STYLE).set_header(header);
     for at in numbers {
         if let Some(column) = table.column_mut(at) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -62,7 +62,7 @@ pub fn table(header: &[&str], numbers: std::ops::Range<usize>) -> Table {
 
 fn funnel(plan: &Plan, file: &RunFile) -> Table {
     let mut table =
-        table(&["stage", "in", "kept", "rejected", "pending", "tokens", "time", "rejected because"], 1..7);
+        table(&["stage", "in", "kept", "rejected", "pending", "tokens", "busy", "rejected because"], 1..7);
     let seeds = &file.seeds;
     let read = seeds.rows + seeds.duplicates + seeds.rejected.values().sum::<u64>();
     let mut reasons = seeds.rejected.clone();

@@ -6,6 +6,7 @@ mod dispatcher;
 pub mod events;
 pub mod executor;
 mod parts;
+pub mod prompts;
 pub mod run_file;
 pub mod stop;
 pub mod tables;

@@ -28,6 +28,9 @@ pub struct RunFile {
     pub pipeline: String,
     /// Hash of each step over all languages seen, by step name.
     pub fingerprints: Vec<(String, Key)>,
+    /// Hash of the templates: their directory in `templates/`.
+    #[serde(default)]
+    pub templates: Option<Key>,
     /// Model and sampling.
     pub model: Sampling,
     /// What answered, for people.

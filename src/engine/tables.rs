@@ -24,9 +24,6 @@ use crate::stages::Resource;
 /// Records gathered before they are written as a batch.
 const BATCH: usize = 1024;
 
-/// File of the `stages` table.
-pub const STAGES_FILE: &str = "stages.parquet";
-
 /// Writes `dataset/`, `rejected/`, `replies/`, `verdicts/` and `stages.parquet` of the run.
 ///
 /// # Errors
@@ -56,12 +53,7 @@ pub fn write(engine: &Engine, counts: &Counts) -> Result<()> {
     replies(engine, &run.replies())?;
     verdicts(engine, &run.verdicts())?;
     let stages = stages(&engine.plan, counts)?;
-    part::seal(
-        &run.path().join(STAGES_FILE),
-        &stages.schema(),
-        std::slice::from_ref(&stages),
-        &BTreeMap::new(),
-    )
+    part::seal(&run.stages_table(), &stages.schema(), std::slice::from_ref(&stages), &BTreeMap::new())
 }
 
 /// Writes the rows of `parts`, in order, as the table `dir`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -26,6 +27,24 @@ pub struct DatasetWriter {
     rows: Rows,
     files: Files,
     finished: bool,
+}
+
+/// The files of the table `dir`, in row order; none when the table is not written yet.
+///
+/// # Errors
+/// I/O errors.
+pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", dir, error)),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut paths = paths.map_err(|error| Error::io("read", dir, error))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    // Numbers have at least five digits, and more only after 100,000 files.
+    paths.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+    Ok(paths)
 }
 
 /// The files written so far and the one being written.

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod columns;
 pub mod dataset;
+pub mod export;
 pub mod ingest;
 pub mod journal;
 pub mod json_object;

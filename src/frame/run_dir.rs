@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! run.json  run.lock
+//! pipeline.toml                                the pipeline as it was last run
 //! journal/<stage>/                             answers, see `frame::journal`
 //! stages/<stage>/part-00042.parquet            sealed rows
 //! stages/<stage>/rejected-00042.parquet        sealed rejects of the same part; written before it
-//! templates/                                   every template used, by hash
+//! templates/<hash>/<step>/<language>.txt       every set of templates used; run.json says which one is current
 //! dataset/ rejected/ replies/ verdicts/        tables, see `frame::dataset`
+//! stages.parquet                               the table of row counts
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -136,7 +138,22 @@ impl RunDir {
         self.root.join("verdicts")
     }
 
-    /// Templates of prompts that were sent, by hash.
+    /// The table of row counts by stage and language.
+    pub fn stages_table(&self) -> PathBuf {
+        self.root.join("stages.parquet")
+    }
+
+    /// The seed frame, see `frame::ingest`.
+    pub fn seeds(&self) -> PathBuf {
+        self.root.join("seeds")
+    }
+
+    /// The pipeline as it was last run.
+    pub fn pipeline(&self) -> PathBuf {
+        self.root.join("pipeline.toml")
+    }
+
+    /// Sets of templates of prompts that were sent, each in a directory named by its hash.
     pub fn templates(&self) -> PathBuf {
         self.root.join("templates")
     }

@@ -28,6 +28,9 @@ pub struct Pipeline {
     /// Its stages, in order.
     #[serde(rename = "stage")]
     pub stages: Vec<Spec>,
+    /// The text of its file.
+    #[serde(skip)]
+    pub source: String,
 }
 
 /// Sampling settings a pipeline starts from.
@@ -73,10 +76,11 @@ impl Pipeline {
     }
 
     fn parse(origin: &str, text: &str) -> Result<Self> {
-        let pipeline: Self = toml::from_str(text).map_err(|error| {
+        let mut pipeline: Self = toml::from_str(text).map_err(|error| {
             Error::usage(format!("{origin}: {error}"))
                 .hint("data/pipelines/synthesize.toml shows every key a pipeline has")
         })?;
+        pipeline.source = text.to_owned();
         if pipeline.stages.is_empty() {
             return Err(Error::usage(format!("{origin}: the pipeline has no stage")));
         }

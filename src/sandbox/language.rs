@@ -230,7 +230,7 @@ impl Language {
                 return Err(Error::usage(format!("name {name:?} must be lower case and not empty")));
             }
         }
-        let file_names = self.variants.iter().filter_map(|(_, variant)| variant.file_name.as_ref());
+        let file_names = self.variants.values().filter_map(|variant| variant.file_name.as_ref());
         for file_name in file_names.chain([&self.file_name]) {
             if file_name.is_empty() || file_name.contains('/') {
                 return Err(Error::usage(format!("key `file_name`: {file_name:?} is not a plain file name")));

@@ -138,10 +138,11 @@ struct Program {
 impl Toolchain {
     fn add(&mut self, name: &str, program: Program) {
         self.substitutions.insert(name.to_owned(), program.path.display().to_string());
-        if let Some(directory) = program.path.parent() {
-            if !is_always_visible(directory) && !self.path.iter().any(|known| known == directory) {
-                self.path.push(directory.to_owned());
-            }
+        if let Some(directory) = program.path.parent()
+            && !is_always_visible(directory)
+            && !self.path.iter().any(|known| known == directory)
+        {
+            self.path.push(directory.to_owned());
         }
         match program.home {
             // A directory that holds a person's files is more than a jail may see.

@@ -184,19 +184,23 @@ impl Templates {
         }
     }
 
-    /// Writes every template into `dir` by its path and hash, so that the prompts of a run can be rendered again.
+    /// Writes every template to `dir/<hash of all of them>/<step>/<language>.txt` and gives the hash, so that
+    /// [`Self::load`] of that directory renders the prompts of a run again.
     ///
     /// # Errors
     /// The disk.
-    pub fn save(&self, dir: &Path) -> Result<()> {
+    pub fn save(&self, dir: &Path) -> Result<Key> {
+        let parts: Vec<&str> =
+            self.files.iter().flat_map(|(name, file)| [name.as_str(), &file.source]).collect();
+        let hash = Key::of(&parts);
+        let dir = dir.join(hash.to_string());
         for (name, file) in &self.files {
-            let stem = name.trim_end_matches(".txt");
-            let path = dir.join(format!("{stem}.{}.txt", Key::of(&[&file.source])));
-            let parent = path.parent().unwrap_or(dir);
+            let path = dir.join(name);
+            let parent = path.parent().unwrap_or(&dir);
             std::fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
             std::fs::write(&path, &file.source).map_err(|error| Error::io("write", &path, error))?;
         }
-        Ok(())
+        Ok(hash)
     }
 
     /// The name of the template of `step` for `language`.

@@ -29,7 +29,7 @@ enum Version {
     Two,
 }
 
-/// The group of one step.
+/// The group of one step, removed when dropped.
 pub(super) struct Group {
     version: Version,
     folders: Vec<PathBuf>,
@@ -100,11 +100,8 @@ impl Cgroups {
     pub(super) fn create(&self, step: u64, limits: &Limits) -> Result<Group> {
         let folders: Vec<PathBuf> = self.roots.iter().map(|root| root.join(step.to_string())).collect();
         let group = Group { version: self.version, folders };
-        let made = group.folders.iter().try_for_each(fs::create_dir).and_then(|()| group.set(limits));
-        if let Err(error) = made {
-            group.remove();
-            return Err(error);
-        }
+        group.folders.iter().try_for_each(fs::create_dir)?;
+        group.set(limits)?;
         Ok(group)
     }
 }
@@ -125,6 +122,7 @@ impl Group {
                 let folder = self.folder(0)?;
                 write(&folder.join("memory.max"), &memory)?;
                 write_if_there(&folder.join("memory.swap.max"), "0")?;
+                write_if_there(&folder.join("memory.oom.group"), "1")?;
                 write(&folder.join("pids.max"), &limits.pids.to_string())
             }
             Version::One => {
@@ -170,8 +168,14 @@ impl Group {
         keyed(&self.folder(0)?.join(name), "oom_kill")
     }
 
+    fn folder(&self, index: usize) -> Result<&Path> {
+        self.folders.get(index).map(PathBuf::as_path).ok_or_else(|| Error::other("no such hierarchy"))
+    }
+}
+
+impl Drop for Group {
     /// Removes the group; its processes have ended.
-    pub(super) fn remove(&self) {
+    fn drop(&mut self) {
         for folder in &self.folders {
             // The last process may still be on its way out when its parent has been told.
             for _ in 0..100 {
@@ -183,10 +187,6 @@ impl Group {
                 }
             }
         }
-    }
-
-    fn folder(&self, index: usize) -> Result<&Path> {
-        self.folders.get(index).map(PathBuf::as_path).ok_or_else(|| Error::other("no such hierarchy"))
     }
 }
 
@@ -271,4 +271,43 @@ fn keyed(path: &Path, key: &str) -> Result<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
         .ok_or_else(|| Error::other(format!("{}: no {key}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_folder_is_found_in_every_kind_of_mount() {
+        let top = tempfile::tempdir().unwrap();
+        let (memory, unified) = (top.path().join("memory"), top.path().join("unified"));
+        fs::create_dir_all(memory.join("user/a")).unwrap();
+        fs::create_dir_all(unified.join("b")).unwrap();
+        let own = "7:cpu,memory:/user/a\n0::/b\n";
+        let line =
+            |root: &str, at: &Path, rest: &str| format!("30 25 0:26 {root} {} rw - {rest}\n", at.display());
+
+        let mounts =
+            line("/", &memory, "cgroup cgroup rw,cpu,memory") + &line("/", &unified, "cgroup2 cgroup2 rw");
+        assert_eq!(own_folder(own, &mounts, Some("memory")), Some((memory.clone(), memory.join("user/a"))));
+        assert_eq!(own_folder(own, &mounts, None), Some((unified.clone(), unified.join("b"))));
+        assert_eq!(own_folder(own, &mounts, Some("pids")), None);
+
+        // A container sees the hierarchy from its own group on.
+        let mounts = line("/user", &memory, "cgroup cgroup rw,cpu,memory");
+        assert_eq!(
+            own_folder("7:cpu,memory:/user/user/a\n", &mounts, Some("memory")).unwrap().1,
+            memory.join("user/a")
+        );
+        // Or not even its own group.
+        assert_eq!(own_folder("7:cpu,memory:/gone\n", &mounts, Some("memory")).unwrap().1, memory);
+    }
+
+    #[test]
+    fn keys_are_whole_words() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n").unwrap();
+        assert_eq!(keyed(file.path(), "oom_kill").unwrap(), 3);
+        assert!(keyed(file.path(), "oom").is_err());
+    }
 }

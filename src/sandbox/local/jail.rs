@@ -16,7 +16,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
@@ -189,7 +189,8 @@ fn program(jail: &Jail<'_>, go: &OwnedFd) -> Result<std::convert::Infallible, Fa
     // When the whole machine runs out of memory, jobs go first. Not vital.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
     setsid().doing("setsid")?;
-    reset_signals().doing("reset signals")?;
+    // The launcher has every signal at its default action and blocks some.
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).doing("unblock signals")?;
     let directory = match jail.kind {
         Kind::Namespaces { .. } => Path::new(WORK).to_owned(),
         Kind::Reduced { .. } => jail.workspace.work(),
@@ -245,22 +246,15 @@ fn limits(jail: &Jail<'_>) -> Result<(), Error> {
         setrlimit(resource, soft.min(most), hard.min(most))?;
     }
     if jail.joins.is_empty() {
-        // Without control groups: each process for itself, and all of the job's user id.
-        setrlimit(Resource::RLIMIT_DATA, limits.memory_bytes, limits.memory_bytes)?;
+        // Without control groups the launcher looks at the tree's memory; this stops what is too quick for it.
+        let data = limits.memory_bytes.saturating_mul(4);
+        setrlimit(Resource::RLIMIT_DATA, data, data)?;
+        // All of the job's user id, which inside a user namespace counts apart.
         if jail.kind != (Kind::Reduced { id: None }) {
             setrlimit(Resource::RLIMIT_NPROC, limits.pids, limits.pids)?;
         }
     }
     Ok(())
-}
-
-/// The launcher ignores SIGPIPE and blocks SIGCHLD; a program starts with neither.
-fn reset_signals() -> nix::Result<()> {
-    for signal_number in Signal::iterator().filter(|&s| s != Signal::SIGKILL && s != Signal::SIGSTOP) {
-        // SAFETY: setting the default action installs no handler of ours.
-        unsafe { signal(signal_number, SigHandler::SigDfl) }?;
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
 /// Tries every place where the command may be.

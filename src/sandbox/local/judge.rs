@@ -23,10 +23,14 @@ pub(super) struct Run {
 /// The outcome and one line of reason (empty for `PASSED`).
 pub(super) type Judgement = (Outcome, String);
 
-/// Whether wall time ran out because the machine gave the step no cores, not because the step idled: it waited for a
-/// core for a quarter of its wall time. Such an end says nothing about the program.
+/// Whether wall time ran out because the machine gave the step no cores, not because the step idled: one of its
+/// threads waited for a core for a quarter of the wall time, and the step did not wear itself out at its memory
+/// limit. Such an end says nothing about the program.
 pub(super) fn was_starved(run: &Run) -> bool {
-    run.report.exceeded == Some(Exceeded::Wall) && run.report.waited_ms * 4 >= run.report.wall_ms
+    let report = &run.report;
+    report.exceeded == Some(Exceeded::Wall)
+        && report.oom_kills == 0
+        && report.waited_ms.saturating_mul(4) >= report.wall_ms
 }
 
 /// What a compiler's run means; `None` when the program compiled.
@@ -94,4 +98,82 @@ fn lossy(captured: &Captured) -> Cow<'_, str> {
 
 fn last_line(text: &str) -> &str {
     text.lines().rev().find(|line| line.contains("rror")).unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::language::Languages;
+
+    const LIMITS: Limits = Limits {
+        cpu_ms: 1000,
+        wall_ms: 4000,
+        memory_bytes: 1 << 28,
+        pids: 8,
+        output_bytes: 100,
+        file_bytes: 1 << 20,
+    };
+
+    /// A run of 4 s that ended with `exit_code` and left `stderr`.
+    fn run(exit_code: i32, stderr: &str) -> Run {
+        Run {
+            report: Report {
+                exit_code: Some(exit_code),
+                signal: None,
+                exceeded: None,
+                oom_kills: 0,
+                wall_ms: 4000,
+                cpu_ms: 10,
+                peak_rss_bytes: 0,
+                waited_ms: 0,
+            },
+            limits: LIMITS,
+            stdout: Captured::default(),
+            stderr: Captured { bytes: stderr.into(), truncated: false },
+            flooded: false,
+        }
+    }
+
+    fn python(run: &Run) -> Outcome {
+        running(run, Languages::embedded().unwrap().get("python").unwrap()).0
+    }
+
+    #[test]
+    fn a_failure_mark_counts_more_than_the_exit_code() {
+        assert_eq!(python(&run(0, "")), Outcome::Passed);
+        assert_eq!(python(&run(0, "caught an AssertionError")), Outcome::WrongAnswer);
+        assert_eq!(python(&run(1, "AssertionError")), Outcome::WrongAnswer);
+        assert_eq!(python(&run(1, "KeyError")), Outcome::RuntimeError);
+    }
+
+    #[test]
+    fn a_limit_counts_more_than_a_failure_mark() {
+        let mut late = run(1, "AssertionError");
+        late.report.exceeded = Some(Exceeded::Cpu);
+        assert_eq!(python(&late), Outcome::TimeLimitExceeded);
+        late.report.oom_kills = 1;
+        assert_eq!(python(&late), Outcome::MemoryLimitExceeded);
+        late.flooded = true;
+        assert_eq!(python(&late), Outcome::OutputLimitExceeded);
+    }
+
+    #[test]
+    fn only_a_wall_expiry_that_waited_for_cores_is_starvation() {
+        let mut slow = run(0, "");
+        slow.report.waited_ms = 1000;
+        assert!(!was_starved(&slow));
+        slow.report.exceeded = Some(Exceeded::Wall);
+        assert!(was_starved(&slow));
+        slow.report.waited_ms = 999;
+        assert!(!was_starved(&slow));
+    }
+
+    #[test]
+    fn a_compiler_that_goes_over_a_limit_has_not_refused_the_program() {
+        assert!(compiling(&run(0, "warning")).is_none());
+        assert_eq!(compiling(&run(1, "error")).unwrap().0, Outcome::CompilationError);
+        let mut bomb = run(1, "");
+        bomb.report.exceeded = Some(Exceeded::Cpu);
+        assert_eq!(compiling(&bomb).unwrap().0, Outcome::TimeLimitExceeded);
+    }
 }

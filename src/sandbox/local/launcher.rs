@@ -6,36 +6,37 @@
 //! dies with the launcher.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::{Error, Read, Result};
+use std::fs::OpenOptions;
+use std::io::{Error, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 
-use super::cgroup::{Cgroups, Group};
+use super::cgroup::Cgroups;
 use super::jail::{self, Jail, Kind};
-use super::process_tree;
-use super::protocol::{Exceeded, Level, Limits, Reply, Report, Request, Step, View};
+use super::process_tree::Sample;
+use super::protocol::{Exceeded, Level, Reply, Request, Step, View};
 use super::protocol::{receive_request, send_reply};
+use super::running::Running;
 use super::seccomp;
 use super::sys;
 use super::template::Templates;
 use super::workspace::Workspace;
 
-/// First of the host user ids that jobs run as when the launcher is root: far above what systems hand out.
-const FIRST_JOB_ID: u32 = 900_000;
-/// Longest time between two looks at a step that cannot be near a limit.
-const LONGEST_LOOK: Duration = Duration::from_millis(500);
-/// Time between two looks where memory is not limited by the kernel but by looking.
-const MEMORY_LOOK: Duration = Duration::from_millis(20);
-
+/// First of the host user ids that jobs run as when the launcher is root: a range that systems, containers and
+/// sub-user-id files leave alone.
+const FIRST_JOB_ID: u32 = 0x7000_0000;
+/// Ids for the jobs of one launcher.
+const IDS_PER_LAUNCHER: u32 = 1024;
+/// Launchers that run at the same time and whose pids agree in these bits would share ids.
+const LAUNCHER_BITS: u32 = 0x3_ffff;
 /// The launcher's `main`: call it first of all when the executable's first argument is
 /// [`super::LAUNCHER_ARGUMENT`]. Speaks with the supervisor over the socket at descriptor 0.
 pub fn launcher_main() -> ExitCode {
@@ -53,6 +54,7 @@ pub fn launcher_main() -> ExitCode {
 fn serve(socket: BorrowedFd<'_>) -> Result<()> {
     // Ctrl-C in the terminal is for the supervisor, which lets running jobs end.
     let _ = nix::unistd::setsid();
+    sys::default_signals()?;
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
@@ -81,19 +83,6 @@ struct Launcher {
     workspaces: HashMap<u64, std::result::Result<Workspace, String>>,
     slots: BTreeSet<u32>,
     running: HashMap<Pid, Running>,
-}
-
-/// A step whose init lives.
-struct Running {
-    step: u64,
-    limits: Limits,
-    group: Option<Group>,
-    status: OwnedFd,
-    started: Instant,
-    next_look: Instant,
-    exceeded: Option<Exceeded>,
-    waited_ms: u64,
-    peak_rss_bytes: u64,
 }
 
 impl Launcher {
@@ -176,9 +165,8 @@ impl Launcher {
                 }
             },
             Request::Kill { step } => {
-                let namespaces = self.templates.is_some();
-                for (&pid, running) in self.running.iter_mut().filter(|(_, running)| running.step == step) {
-                    end(pid, running, Exceeded::Killed, namespaces);
+                for running in self.running.values_mut().filter(|running| running.step == step) {
+                    running.end(Exceeded::Killed);
                 }
                 Ok(())
             }
@@ -219,7 +207,8 @@ impl Launcher {
     /// The id that a slot's programs run as in the launcher's eyes, where it may choose.
     fn owner(&self, slot: u32) -> Option<u32> {
         let only_root_of_namespace = self.templates.as_ref().is_some_and(Templates::in_user_namespace);
-        (self.root && !only_root_of_namespace).then_some(FIRST_JOB_ID + slot)
+        let own = (std::process::id() & LAUNCHER_BITS) * IDS_PER_LAUNCHER;
+        (self.root && !only_root_of_namespace).then_some(FIRST_JOB_ID + own + slot % IDS_PER_LAUNCHER)
     }
 
     fn start(&mut self, step: &Step, fds: Vec<OwnedFd>) -> Result<()> {
@@ -259,55 +248,29 @@ impl Launcher {
             Some(templates) => templates.within(&workspace.view, || jail::spawn(&jail)),
             None => jail::spawn(&jail),
         };
-        let (pid, status) = match spawned {
-            Ok(spawned) => spawned,
-            Err(error) => {
-                if let Some(group) = group {
-                    group.remove();
-                }
-                return Err(error);
-            }
-        };
+        let (pid, status) = spawned?;
         let mut running = Running {
             step: step.id,
+            pid,
             limits: step.limits,
             group,
             status,
+            in_namespaces: self.templates.is_some(),
             started,
             next_look: started,
             exceeded: None,
-            waited_ms: 0,
-            peak_rss_bytes: 0,
+            sampled: Sample::default(),
         };
-        running.plan_look(0, self.cores);
+        running.look(self.cores);
         self.running.insert(pid, running);
         Ok(())
     }
 
-    /// Looks at every step whose time has come and ends those over a limit.
+    /// Looks at every step whose time has come.
     fn look(&mut self) {
         let now = Instant::now();
-        let (namespaces, cores) = (self.templates.is_some(), self.cores);
-        for (&pid, running) in self.running.iter_mut().filter(|(_, running)| running.next_look <= now) {
-            let wall_over = running.started.elapsed() >= Duration::from_millis(running.limits.wall_ms);
-            let sample = if running.group.is_none() || wall_over {
-                process_tree::sample(pid)
-            } else {
-                process_tree::Sample::default()
-            };
-            running.peak_rss_bytes = running.peak_rss_bytes.max(sample.rss_bytes);
-            let cpu_ms =
-                running.group.as_ref().and_then(|group| group.cpu_ms().ok()).unwrap_or(sample.cpu_ms);
-            let limits = running.limits;
-            if cpu_ms > limits.cpu_ms {
-                end(pid, running, Exceeded::Cpu, namespaces);
-            } else if running.group.is_none() && sample.rss_bytes > limits.memory_bytes {
-                end(pid, running, Exceeded::Memory, namespaces);
-            } else if wall_over {
-                running.waited_ms = sample.waited_ms;
-                end(pid, running, Exceeded::Wall, namespaces);
-            }
-            running.plan_look(cpu_ms, cores);
+        for running in self.running.values_mut().filter(|running| running.next_look <= now) {
+            running.look(self.cores);
         }
     }
 
@@ -315,13 +278,13 @@ impl Launcher {
     fn reap(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
         while let Some((pid, usage)) = wait_for_any() {
             let Some(running) = self.running.remove(&pid) else { continue };
+            let step = running.step;
             let reply = match running.report(&usage) {
-                Ok(report) => Reply::Done { step: running.step, report },
-                Err(error) => Reply::Failed { step: running.step, message: error.to_string() },
+                Ok(report) => Reply::Done { step, report },
+                Err(error) => Reply::Failed { step, message: error.to_string() },
             };
-            if let Some(group) = &running.group {
-                group.remove();
-            }
+            // Once a step is answered, nothing of it is left.
+            drop(running);
             send_reply(socket, &reply)?;
         }
         Ok(())
@@ -339,18 +302,16 @@ impl Launcher {
         }
     }
 
+    /// The supervisor is gone: so are all jails, now.
     fn end_all(&mut self) {
-        let namespaces = self.templates.is_some();
-        for (&pid, running) in &mut self.running {
-            end(pid, running, Exceeded::Killed, namespaces);
+        for running in self.running.values_mut() {
+            running.end(Exceeded::Killed);
         }
         while !self.running.is_empty() {
             match nix::sys::wait::waitpid(None, None) {
                 Ok(status) => {
-                    if let Some(running) = status.pid().and_then(|pid| self.running.remove(&pid))
-                        && let Some(group) = running.group
-                    {
-                        group.remove();
+                    if let Some(pid) = status.pid() {
+                        self.running.remove(&pid);
                     }
                 }
                 Err(nix::Error::EINTR) => {}
@@ -366,74 +327,6 @@ impl Launcher {
     }
 }
 
-impl Running {
-    /// The tree cannot use more than `cores` times the time that passes: looking sooner is pointless.
-    fn plan_look(&mut self, cpu_ms: u64, cores: u32) {
-        let now = Instant::now();
-        if self.exceeded.is_some() {
-            // Only its init's end is awaited; killed again in case a limit came between fork and kill.
-            self.next_look = now + LONGEST_LOOK;
-            return;
-        }
-        let cpu_left = Duration::from_millis(self.limits.cpu_ms.saturating_sub(cpu_ms)) / cores;
-        let longest = if self.group.is_some() { LONGEST_LOOK } else { MEMORY_LOOK };
-        let wall_end = self.started + Duration::from_millis(self.limits.wall_ms);
-        self.next_look = (now + cpu_left.clamp(Duration::from_millis(2), longest)).min(wall_end);
-    }
-
-    fn report(&self, usage: &libc::rusage) -> Result<Report> {
-        let wall_ms = millis(self.started.elapsed());
-        let mut message = Vec::new();
-        // The init has ended and the program with it: nothing can hold the writing end, so this ends.
-        File::from(self.status.try_clone()?).read_to_end(&mut message)?;
-        let rusage_cpu = timeval_ms(usage.ru_utime) + timeval_ms(usage.ru_stime);
-        let (cpu_ms, oom_kills, peak) = match &self.group {
-            Some(group) => (group.cpu_ms()?, group.oom_kills()?, group.peak_bytes()),
-            None => (rusage_cpu, 0, None),
-        };
-        let peak_process = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
-        let mut exceeded = self.exceeded;
-        let (exit_code, signal) = match message.split_first() {
-            Some((&jail::FAILED, why)) => {
-                return Err(Error::other(String::from_utf8_lossy(why).into_owned()));
-            }
-            Some((&jail::ENDED, status)) => {
-                let status = status.try_into().map(i32::from_ne_bytes).map_err(Error::other)?;
-                if libc::WIFEXITED(status) {
-                    (Some(libc::WEXITSTATUS(status)), None)
-                } else {
-                    (None, Some(libc::WTERMSIG(status)))
-                }
-            }
-            _ if exceeded.is_some() || oom_kills > 0 => (None, Some(libc::SIGKILL)),
-            _ => return Err(Error::other("the jail's init ended without a word")),
-        };
-        if exceeded.is_none() && cpu_ms > self.limits.cpu_ms {
-            exceeded = Some(Exceeded::Cpu);
-        }
-        Ok(Report {
-            exit_code,
-            signal,
-            exceeded,
-            oom_kills,
-            wall_ms,
-            cpu_ms,
-            peak_rss_bytes: peak.unwrap_or(self.peak_rss_bytes.max(peak_process)),
-            waited_ms: self.waited_ms,
-        })
-    }
-}
-
-/// Ends a step's whole tree: killing a pid namespace's init kills all in it.
-fn end(pid: Pid, running: &mut Running, why: Exceeded, namespaces: bool) {
-    running.exceeded.get_or_insert(why);
-    if namespaces {
-        let _ = kill(pid, Signal::SIGKILL);
-    } else {
-        process_tree::kill_all(pid);
-    }
-}
-
 /// The next child that has ended, if there is one, and what it and its children used.
 fn wait_for_any() -> Option<(Pid, libc::rusage)> {
     let mut status = 0;
@@ -443,12 +336,4 @@ fn wait_for_any() -> Option<(Pid, libc::rusage)> {
         (libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
     };
     (pid > 0).then(|| (Pid::from_raw(pid), usage))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn timeval_ms(time: libc::timeval) -> u64 {
-    u64::try_from(time.tv_sec * 1000 + time.tv_usec / 1000).unwrap_or(0)
 }

@@ -21,6 +21,7 @@ mod judge;
 mod launcher;
 mod process_tree;
 mod protocol;
+mod running;
 mod seccomp;
 mod supervisor;
 mod sys;

@@ -15,8 +15,20 @@ pub(super) struct Sample {
     pub cpu_ms: u64,
     /// Resident memory of all living processes, bytes; shared pages count once per process.
     pub rss_bytes: u64,
-    /// Time living threads were ready to run but had no core, ms.
+    /// The longest that a living thread was ready to run but had no core, ms. Not the sum: the threads of one
+    /// program also wait for each other.
     pub waited_ms: u64,
+}
+
+impl Sample {
+    /// The larger of each figure.
+    pub(super) fn at_least(self, other: Self) -> Self {
+        Self {
+            cpu_ms: self.cpu_ms.max(other.cpu_ms),
+            rss_bytes: self.rss_bytes.max(other.rss_bytes),
+            waited_ms: self.waited_ms.max(other.waited_ms),
+        }
+    }
 }
 
 /// Samples `root` and its descendants. Processes that end meanwhile count as far as they were seen.
@@ -33,7 +45,7 @@ pub(super) fn sample(root: Pid) -> Sample {
             let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).unwrap_or_default();
             // Time on a core, time waiting for one (both ns), number of turns.
             let waited = text.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok());
-            total.waited_ms += waited.unwrap_or(0) / 1_000_000;
+            total.waited_ms = total.waited_ms.max(waited.unwrap_or(0) / 1_000_000);
         }
     }
     total

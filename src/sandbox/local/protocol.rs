@@ -90,7 +90,7 @@ pub(super) struct Report {
     pub wall_ms: u64,
     pub cpu_ms: u64,
     pub peak_rss_bytes: u64,
-    /// Time the step's threads were ready to run but waited for a core, ms; measured at wall expiry only.
+    /// The longest that one of its threads was ready to run but had no core, ms; measured at wall expiry only.
     pub waited_ms: u64,
 }
 

@@ -106,7 +106,7 @@ const NAMESPACE_FLAGS: &[i32] = &[
 ];
 
 /// Terminal requests that put words into another's mouth.
-const TERMINAL_REQUESTS: &[u64] = &[libc::TIOCSTI as u64, libc::TIOCLINUX as u64];
+const TERMINAL_REQUESTS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
 
 /// Personalities a program may ask for: the plain one, and the query.
 const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];

@@ -5,6 +5,8 @@ use std::io::{Error, Result};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
+
 /// `path` for the kernel.
 pub(super) fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(Error::other)
@@ -44,6 +46,15 @@ pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
 pub(super) unsafe fn close_from(first: u32) -> Result<()> {
     // SAFETY: the caller's promise.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) })
+}
+
+/// Gives every signal its default action: an ignored one would stay ignored in every program run from here.
+pub(super) fn default_signals() -> Result<()> {
+    for number in Signal::iterator().filter(|&s| s != Signal::SIGKILL && s != Signal::SIGSTOP) {
+        // SAFETY: the default action is no handler of ours.
+        unsafe { signal(number, SigHandler::SigDfl) }?;
+    }
+    Ok(())
 }
 
 /// Brings the loopback interface of the current network namespace up.

@@ -83,19 +83,20 @@ impl Unit {
         while at < tokens.len() {
             let token = &tokens[at];
             let starts = token.depth == 0 && (at == 0 || ends_statement(&tokens[at - 1]));
-            if starts && (token.is_word("import") || token.is_word("package")) {
-                if let Some(length) = declaration_length(&tokens[at..]) {
-                    let name = qualified_name(&tokens[at + 1..at + length - 1]);
-                    if token.is_word("import") {
-                        unit.imports.push(name);
-                    } else {
-                        unit.package = Some(name);
-                    }
-                    let range = token.start..tokens[at + length - 1].end();
-                    removed.push(whole_line(source, range));
-                    at += length;
-                    continue;
+            if starts
+                && (token.is_word("import") || token.is_word("package"))
+                && let Some(length) = declaration_length(&tokens[at..])
+            {
+                let name = qualified_name(&tokens[at + 1..at + length - 1]);
+                if token.is_word("import") {
+                    unit.imports.push(name);
+                } else {
+                    unit.package = Some(name);
                 }
+                let range = token.start..tokens[at + length - 1].end();
+                removed.push(whole_line(source, range));
+                at += length;
+                continue;
             }
             if token.depth == 0 && is_access_modifier(token) {
                 let end = tokens.get(at + 1).map_or(token.end(), |next| next.start);
@@ -149,7 +150,7 @@ fn entry(tokens: &[Token<'_>]) -> Option<Entry> {
         tokens[at].depth == 0
             && ["class", "interface", "enum", "record"].iter().any(|k| tokens[at].is_word(k))
     });
-    types.filter_map(|at| main_class(tokens, at)).last().map(Entry::Main)
+    types.filter_map(|at| main_class(tokens, at)).next_back().map(Entry::Main)
 }
 
 /// The name of the type declared at `at`, when it has a static `main`.

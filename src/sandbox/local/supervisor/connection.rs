@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -27,6 +27,7 @@ pub(super) struct Connection {
     waiting: Arc<Mutex<Waiting>>,
     reader: Option<JoinHandle<()>>,
     ids: AtomicU64,
+    retired: AtomicBool,
     /// What the launcher said is in force.
     pub(super) isolation: String,
     /// The launcher's process id.
@@ -44,11 +45,15 @@ impl Connection {
     /// # Errors
     /// When it cannot be started, or says that it cannot make jails.
     pub(super) fn start(program: &Path, level: Level, scratch: &Path) -> Result<Self> {
-        let scratch = tempfile::Builder::new().prefix("autocodegen-sandbox-").tempdir_in(scratch)?;
-        if level == Level::Reduced {
+        let mode = match level {
+            Level::Namespaces => 0o700,
             // Work folders are made here, for other users to run programs in.
-            fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o711))?;
-        }
+            Level::Reduced => 0o711,
+        };
+        let scratch = tempfile::Builder::new()
+            .prefix("autocodegen-sandbox-")
+            .permissions(fs::Permissions::from_mode(mode))
+            .tempdir_in(scratch)?;
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let child = Command::new(program)
@@ -86,6 +91,7 @@ impl Connection {
             waiting,
             reader: Some(reader),
             ids: AtomicU64::new(1),
+            retired: AtomicBool::new(false),
             isolation,
             pid,
             _scratch: scratch,
@@ -97,9 +103,14 @@ impl Connection {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether the launcher still answers.
-    pub(super) fn is_alive(&self) -> bool {
-        lock(&self.waiting).0.is_some()
+    /// Whether new jobs may come here: the launcher still answers and has not failed.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.retired.load(Ordering::Relaxed) && lock(&self.waiting).0.is_some()
+    }
+
+    /// Sends no new jobs here: what this launcher failed at it may fail at for ever. Its running jobs end in peace.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     /// Sends a request that is not answered.

@@ -128,10 +128,10 @@ impl LocalSandbox {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner).pid
     }
 
-    /// The launcher, started again if it has died.
+    /// The launcher; a new one if it has died or failed.
     fn connection(&self) -> Result<Arc<Connection>, Fault> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        if !connection.is_alive() {
+        if !connection.is_usable() {
             *connection = Arc::new(connect(&self.options).map_err(|error| launcher_fault(&error))?);
         }
         Ok(Arc::clone(&connection))

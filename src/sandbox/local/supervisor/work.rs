@@ -67,7 +67,10 @@ impl Work {
         unfinished.connection = None;
         let report = match reply {
             Ok(Ok(report)) => report,
-            Ok(Err(message)) => return Err(fault("jail", &message)),
+            Ok(Err(message)) => {
+                self.connection.retire();
+                return Err(fault("jail", &message));
+            }
             Err(_) => return Err(launcher_fault(&"it ended while a job was running")),
         };
         let run = Run {

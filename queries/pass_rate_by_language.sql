@@ -1,0 +1,36 @@
+-- Share of each language's seeds that became problems, in percent, with its Wilson 95 % interval.
+WITH ends AS (SELECT MIN(position) AS first, MAX(position) AS last FROM stages),
+languages AS (
+  SELECT
+    language,
+    0 AS is_total,
+    SUM(CASE WHEN position = first THEN rows_in ELSE 0 END) AS seeds,
+    SUM(CASE WHEN position = last THEN kept ELSE 0 END) AS problems,
+    SUM(pending) AS pending
+  FROM stages CROSS JOIN ends
+  GROUP BY language
+),
+counts AS (
+  SELECT language, is_total, seeds, problems, pending FROM languages
+  UNION ALL
+  SELECT 'all' AS language, 1 AS is_total, SUM(seeds) AS seeds, SUM(problems) AS problems, SUM(pending) AS pending
+  FROM languages
+),
+shares AS (SELECT *, 1.0 * problems / seeds AS p, 1.9599639845 AS z, 1.0 * seeds AS n FROM counts),
+bounds AS (
+  SELECT
+    *,
+    (p + z * z / (2 * n)) / (1 + z * z / n) AS centre,
+    z * SQRT(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n) AS half
+  FROM shares
+)
+SELECT
+  language,
+  seeds,
+  problems,
+  pending,
+  ROUND(100 * p, 1) AS pass_rate,
+  ROUND(100 * (centre - half), 1) AS low,
+  ROUND(100 * (centre + half), 1) AS high
+FROM bounds
+ORDER BY is_total, language

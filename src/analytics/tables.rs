@@ -1,0 +1,150 @@
+//! The tables of a run directory: `dataset`, `rejected`, `replies`, `verdicts`, `stages`.
+
+use std::path::{Path, PathBuf};
+
+use polars::error::PolarsError;
+use polars::prelude::{DataFrame, ScanArgsParquet};
+use polars::sql::{SQLContext, extract_table_identifiers};
+
+use super::{collect, message, scan};
+use crate::error::{Error, Result};
+use crate::frame::run_dir::RunDir;
+use crate::frame::{dataset, part};
+
+/// Words that a question can begin with; anything else polars knows would change tables.
+const ASKING: [&str; 5] = ["SELECT", "WITH", "FROM", "VALUES", "TABLE"];
+
+/// The tables of one run, to ask questions of in SQL.
+pub struct Tables {
+    run: PathBuf,
+    context: SQLContext,
+    tables: Vec<Table>,
+}
+
+struct Table {
+    name: &'static str,
+    /// Names of its columns; `None` for a table that is not written yet.
+    columns: Option<Vec<String>>,
+}
+
+impl Tables {
+    /// The tables that `run` has so far.
+    ///
+    /// # Errors
+    /// A file that does not read.
+    pub fn open(run: &RunDir) -> Result<Self> {
+        let mut stages = vec![run.stages_table()];
+        stages.retain(|path| path.exists());
+        let files = [
+            ("dataset", dataset::files(&run.dataset())?),
+            ("rejected", dataset::files(&run.rejected())?),
+            ("replies", dataset::files(&run.replies())?),
+            ("verdicts", dataset::files(&run.verdicts())?),
+            ("stages", stages),
+        ];
+        let context = SQLContext::new();
+        let mut tables = Vec::new();
+        for (name, files) in files {
+            let columns = match files.first() {
+                None => None,
+                Some(first) => {
+                    let schema = part::schema(first)?;
+                    context.register(
+                        name,
+                        scan(&files, ScanArgsParquet::default()).map_err(|e| unreadable(first, &e))?,
+                    );
+                    Some(schema.fields().iter().map(|field| field.name().clone()).collect())
+                }
+            };
+            tables.push(Table { name, columns });
+        }
+        Ok(Self { run: run.path().to_owned(), context, tables })
+    }
+
+    /// The answer to `sql`, one SELECT statement over the tables.
+    ///
+    /// # Errors
+    /// SQL that does not parse, that changes something, or names a table or column that is not there.
+    pub fn ask(&mut self, sql: &str) -> Result<DataFrame> {
+        check_asks(sql)?;
+        self.context.execute(sql).and_then(collect).map_err(|error| self.refused(sql, &error))
+    }
+
+    fn refused(&self, sql: &str, error: &PolarsError) -> Error {
+        let named = extract_table_identifiers(sql, false, true).unwrap_or_default();
+        let is_named = |table: &&Table| named.iter().any(|name| name == table.name);
+        if let Some(table) = self.tables.iter().filter(is_named).find(|table| table.columns.is_none()) {
+            return Error::usage(format!("{} has no table `{}` yet", self.run.display(), table.name)).hint(
+                "tables are written when a run ends or is interrupted: run the same `autocodegen run` command again",
+            );
+        }
+        let mut known: Vec<&Table> = self.tables.iter().filter(is_named).collect();
+        if known.is_empty() {
+            known = self.tables.iter().collect();
+        }
+        let columns: Vec<String> = known
+            .iter()
+            .filter_map(|table| {
+                Some(format!("`{}` has the columns {}", table.name, table.columns.as_ref()?.join(", ")))
+            })
+            .collect();
+        let names: Vec<&str> = self.tables.iter().map(|table| table.name).collect();
+        Error::usage(format!("the query failed: {}", message(error))).hint(format!(
+            "tables are {}\n{}",
+            names.join(", "),
+            columns.join("\n")
+        ))
+    }
+}
+
+fn unreadable(path: &Path, error: &PolarsError) -> Error {
+    Error::usage(format!("cannot read {}: {}", path.display(), message(error)))
+        .hint("run the same `autocodegen run` command again: tables are written anew")
+}
+
+/// Refuses SQL that is no question.
+fn check_asks(sql: &str) -> Result<()> {
+    let mut rest = sql.trim_start();
+    loop {
+        let after = if let Some(comment) = rest.strip_prefix("--") {
+            comment.split_once('\n').map_or("", |(_, after)| after)
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.split_once("*/").map_or("", |(_, after)| after)
+        } else if let Some(after) = rest.strip_prefix('(') {
+            after
+        } else {
+            break;
+        };
+        rest = after.trim_start();
+    }
+    let word: String = rest.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '_').collect();
+    if ASKING.iter().any(|asking| word.eq_ignore_ascii_case(asking)) {
+        return Ok(());
+    }
+    let what = if rest.is_empty() { "the query is empty" } else { "the query is no SELECT statement" };
+    Err(Error::usage(what)
+        .hint("one SELECT statement is allowed, with WITH before it if need be; tables cannot be changed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_asks;
+
+    #[test]
+    fn only_questions_are_asked() {
+        for sql in ["SELECT 1", " -- a comment\n/* and */ (select 1)", "with a AS (SELECT 1) SELECT * FROM a"]
+        {
+            assert!(check_asks(sql).is_ok(), "{sql}");
+        }
+        for sql in [
+            "",
+            "-- SELECT 1",
+            "/* SELECT",
+            "DROP TABLE dataset",
+            "selects",
+            "/**/ CREATE TABLE a AS SELECT 1",
+        ] {
+            assert!(check_asks(sql).is_err(), "{sql}");
+        }
+    }
+}

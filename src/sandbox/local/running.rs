@@ -1,0 +1,144 @@
+//! A step that runs: what it has used, when it goes over a limit, how it ended.
+
+use std::fs::File;
+use std::io::{Error, Read, Result};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::cgroup::Group;
+use super::jail;
+use super::process_tree;
+use super::protocol::{Exceeded, Limits, Report};
+
+/// Shortest time between two looks at a step.
+const SHORTEST_LOOK: Duration = Duration::from_millis(2);
+/// Longest time between two looks, however far the step is from its limits.
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
+/// The same where memory is not limited by the kernel but by looking.
+const MEMORY_LOOK: Duration = Duration::from_millis(20);
+
+/// A step whose init lives. Dropping it removes its control group.
+pub(super) struct Running {
+    pub step: u64,
+    /// The step's init.
+    pub pid: Pid,
+    pub limits: Limits,
+    /// `None` where there are no control groups.
+    pub group: Option<Group>,
+    /// Read end of the init's status pipe.
+    pub status: OwnedFd,
+    /// Whether killing the init kills all of the step.
+    pub in_namespaces: bool,
+    pub started: Instant,
+    /// When to look next.
+    pub next_look: Instant,
+    pub exceeded: Option<Exceeded>,
+    /// The most that samples of the process tree have shown.
+    pub sampled: process_tree::Sample,
+}
+
+impl Running {
+    /// Ends the step if it is over a limit, and plans the next look. `cores` is how many this machine has.
+    pub(super) fn look(&mut self, cores: u32) {
+        let limits = self.limits;
+        let wall_over = self.started.elapsed() >= Duration::from_millis(limits.wall_ms);
+        if self.exceeded.is_none() && (self.group.is_none() || wall_over) {
+            let sample = process_tree::sample(self.pid);
+            self.sampled = self.sampled.at_least(sample);
+        }
+        let (cpu_ms, memory_over) = match &self.group {
+            // Once the kernel has had to kill, what is left of the program only drags on.
+            Some(group) => (group.cpu_ms().unwrap_or(0), group.oom_kills().is_ok_and(|kills| kills > 0)),
+            None => (self.sampled.cpu_ms, self.sampled.rss_bytes > limits.memory_bytes),
+        };
+        if cpu_ms > limits.cpu_ms {
+            self.end(Exceeded::Cpu);
+        } else if memory_over {
+            self.end(Exceeded::Memory);
+        } else if wall_over {
+            self.end(Exceeded::Wall);
+        }
+        self.plan_look(cpu_ms, cores);
+    }
+
+    /// The tree cannot use more than `cores` times the time that passes: looking sooner is pointless.
+    fn plan_look(&mut self, cpu_ms: u64, cores: u32) {
+        let now = Instant::now();
+        let cpu_left = Duration::from_millis(self.limits.cpu_ms.saturating_sub(cpu_ms)) / cores.max(1);
+        let longest = if self.group.is_some() { LONGEST_LOOK } else { MEMORY_LOOK };
+        let next = now + cpu_left.clamp(SHORTEST_LOOK, longest);
+        let wall_end = self.started + Duration::from_millis(self.limits.wall_ms);
+        self.next_look = match self.exceeded {
+            None => next.min(wall_end),
+            // Ended already; without namespaces a process may have slipped through.
+            Some(_) => now + longest,
+        };
+    }
+
+    /// Ends the step's whole tree. The first reason given is the one reported.
+    pub(super) fn end(&mut self, why: Exceeded) {
+        self.exceeded.get_or_insert(why);
+        if self.in_namespaces {
+            // Killing a pid namespace's init kills all in it.
+            let _ = kill(self.pid, Signal::SIGKILL);
+        } else {
+            process_tree::kill_all(self.pid);
+        }
+    }
+
+    /// How the step ended; its init has been waited for, `usage` is what it and its children used.
+    ///
+    /// # Errors
+    /// The sandbox itself failed: the program could not be started, or its figures cannot be read.
+    pub(super) fn report(&self, usage: &libc::rusage) -> Result<Report> {
+        let wall_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut message = Vec::new();
+        // The init has ended and the program with it: nothing can hold the writing end, so this ends.
+        File::from(self.status.try_clone()?).read_to_end(&mut message)?;
+        let (cpu_ms, oom_kills, peak) = match &self.group {
+            Some(group) => (group.cpu_ms()?, group.oom_kills()?, group.peak_bytes()),
+            // A killed init has not waited for its children: only samples tell what they used.
+            None => {
+                let waited_for = timeval_ms(usage.ru_utime) + timeval_ms(usage.ru_stime);
+                (waited_for.max(self.sampled.cpu_ms), 0, None)
+            }
+        };
+        let peak_process = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+        let mut exceeded = self.exceeded;
+        let (exit_code, signal) = match message.split_first() {
+            Some((&jail::FAILED, why)) => {
+                return Err(Error::other(String::from_utf8_lossy(why).into_owned()));
+            }
+            Some((&jail::ENDED, status)) => {
+                let status = status.try_into().map(i32::from_ne_bytes).map_err(Error::other)?;
+                if libc::WIFEXITED(status) {
+                    (Some(libc::WEXITSTATUS(status)), None)
+                } else {
+                    (None, Some(libc::WTERMSIG(status)))
+                }
+            }
+            _ if exceeded.is_some() || oom_kills > 0 => (None, Some(libc::SIGKILL)),
+            _ => return Err(Error::other("the jail's init ended without a word")),
+        };
+        if cpu_ms > self.limits.cpu_ms {
+            exceeded.get_or_insert(Exceeded::Cpu);
+        }
+        Ok(Report {
+            exit_code,
+            signal,
+            exceeded,
+            oom_kills,
+            wall_ms,
+            cpu_ms,
+            peak_rss_bytes: peak.unwrap_or(self.sampled.rss_bytes.max(peak_process)),
+            waited_ms: self.sampled.waited_ms,
+        })
+    }
+}
+
+fn timeval_ms(time: libc::timeval) -> u64 {
+    u64::try_from(time.tv_sec * 1000 + time.tv_usec / 1000).unwrap_or(0)
+}

@@ -1,0 +1,310 @@
+//! `autocodegen query`: every built-in query against tables with a known answer, the formats, and what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use autocodegen::analytics::queries;
+use autocodegen::frame::dataset::DatasetWriter;
+use autocodegen::frame::part;
+use autocodegen::frame::rejects::{RejectedRow, rejected_batch};
+use autocodegen::frame::run_dir::RunDir;
+use serde_json::{Value, json};
+
+const HOSTILE: &str = "\u{1b}[2J\u{202e}a|b\r\nc";
+
+/// A column of the fixture: whole numbers if all values are, text otherwise.
+fn column(values: Vec<&str>) -> ArrayRef {
+    let numbers: Result<Vec<u64>, _> = values.iter().map(|value| value.parse()).collect();
+    match numbers {
+        Ok(numbers) => Arc::new(UInt64Array::from(numbers)),
+        Err(_) => Arc::new(StringArray::from(values)),
+    }
+}
+
+/// A batch from lines of words, the first of which names the columns.
+fn batch(text: &str) -> RecordBatch {
+    let lines: Vec<Vec<&str>> = text.trim().lines().map(|line| line.split_whitespace().collect()).collect();
+    let columns = (0..lines[0].len())
+        .map(|at| (lines[0][at], column(lines[1..].iter().map(|line| line[at]).collect())));
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+fn write(dir: &Path, batch: &RecordBatch) {
+    let mut writer = DatasetWriter::create(dir, &batch.schema(), &BTreeMap::new()).unwrap();
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+}
+
+fn rejected(id: &str, stage: &str, reason: &str, detail: &str) -> RejectedRow {
+    RejectedRow {
+        id: Some(id.into()),
+        stage: stage.into(),
+        reason: reason.into(),
+        detail: Some(detail.into()),
+        ..RejectedRow::default()
+    }
+}
+
+/// A run directory with all tables but, unless wanted, the dataset.
+fn run_dir(with_dataset: bool) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let run = RunDir::open_or_create(root.path()).unwrap();
+    let stages = batch(
+        "position stage           op     language rows_in spawned kept rejected pending prompt_tokens completion_tokens busy_ms
+         0        solution.prompt prompt go       10      0       10   0        0       0             0                 0
+         0        solution.prompt prompt lua      4       0       4    0        0       0             0                 0
+         0        solution.prompt prompt python   20      0       20   0        0       0             0                 0
+         1        solution.reply  model  go       10      0       8    2        0       100           50                4000
+         1        solution.reply  model  lua      4       0       0    4        0       40            20                1000
+         1        solution.reply  model  python   20      0       15   4        1       300           200               6500
+         2        dataset         select go       8       0       5    3        0       0             0                 0
+         2        dataset         select python   15      0       15   0        0       0             0                 0",
+    );
+    part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
+    let rows = [
+        rejected("1", "solution.reply", "empty_reply", "the reply has no text"),
+        rejected("2", "verify", "RUNTIME_ERROR", "b: exit code 1"),
+        rejected("3", "verify", "RUNTIME_ERROR", "a: exit code 2"),
+        rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
+    ];
+    write(&run.rejected(), &rejected_batch(&rows).unwrap());
+    let mut replies =
+        String::from("stage id finish_reason prompt_tokens cached_tokens completion_tokens latency_ms\n");
+    for n in 0..=100 {
+        replies += &format!("solution.reply r{n} stop 10 4 {} {}\n", n % 2, n * 10);
+    }
+    replies += "question.reply q1 length 7 0 4096 250\n";
+    write(&run.replies(), &batch(&replies));
+    let verdicts = batch(
+        "stage  id language outcome       wall_ms
+         probe  a  go       PASSED        10
+         probe  b  go       PASSED        20
+         probe  c  go       RUNTIME_ERROR 30
+         verify a  go       PASSED        40
+         probe  d  python   WRONG_ANSWER  50",
+    );
+    write(&run.verdicts(), &verdicts);
+    if with_dataset {
+        write(&run.dataset(), &batch("id language score\na python 1\nb go 2"));
+    }
+    root
+}
+
+fn query(run: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_autocodegen"))
+        .arg("query")
+        .args(args)
+        .arg("--run")
+        .arg(run)
+        .output()
+        .unwrap()
+}
+
+/// The answer in CSV, without the line that names its columns.
+fn answer(run: &Path, args: &[&str]) -> String {
+    let output = query(run, &[args, &["--format", "csv"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    assert_eq!(stderr, "", "stdout and only stdout has the data");
+    String::from_utf8(output.stdout).unwrap().split_once('\n').unwrap().1.trim_end().to_owned()
+}
+
+/// Exit code and stderr of a query that is refused without printing data.
+fn refused(run: &Path, args: &[&str]) -> (i32, String) {
+    let output = query(run, args);
+    assert_eq!(output.stdout, b"", "{args:?}");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn every_built_in_query_gives_the_known_answer() {
+    let run = run_dir(true);
+    let hostile = format!("\"{HOSTILE}\"");
+    let known = BTreeMap::from([
+        (
+            "funnel",
+            "solution.prompt,prompt,34,0,34,0,0,100.0,0.0\n\
+             solution.reply,model,34,0,23,10,1,67.6,11.5\n\
+             dataset,select,23,0,20,3,0,87.0,0.0"
+                .to_owned(),
+        ),
+        (
+            "pass_rate_by_language",
+            "go,10,5,0,50.0,23.7,76.3\nlua,4,0,0,0.0,0.0,49.0\npython,20,15,1,75.0,53.1,88.8\nall,34,20,1,58.8,42.2,73.6"
+                .to_owned(),
+        ),
+        (
+            "reject_reasons",
+            format!(
+                "verify,RUNTIME_ERROR,2,50.0,a: exit code 2\n\
+                 solution.reply,empty_reply,1,25.0,the reply has no text\n\
+                 verify,WRONG_ANSWER,1,25.0,{hostile}"
+            ),
+        ),
+        (
+            "verdicts_by_language",
+            "go,probe,PASSED,2,66.7\ngo,probe,RUNTIME_ERROR,1,33.3\n\
+             go,verify,PASSED,1,100.0\npython,probe,WRONG_ANSWER,1,100.0"
+                .to_owned(),
+        ),
+        (
+            "latency_percentiles",
+            "reply,question.reply,1,250.0,250.0,250.0,250\n\
+             reply,solution.reply,101,500.0,900.0,990.0,1000\n\
+             run,probe,4,25.0,44.0,49.4,50\n\
+             run,verify,1,40.0,40.0,40.0,40"
+                .to_owned(),
+        ),
+        (
+            "tokens_by_stage",
+            "question.reply,1,7,0,4096,4096.0,4096,1\nsolution.reply,101,1010,404,50,0.5,1,0".to_owned(),
+        ),
+    ]);
+    let built_in: Vec<String> = queries::all().into_iter().map(|query| query.name).collect();
+    assert_eq!(built_in, known.keys().copied().collect::<Vec<_>>(), "every query has an answer here");
+    for (name, expected) in known {
+        assert_eq!(answer(run.path(), &[name]), expected, "{name}");
+    }
+}
+
+#[test]
+fn built_in_queries_work_on_tables_without_rows() {
+    let root = tempfile::tempdir().unwrap();
+    let run = RunDir::open_or_create(root.path()).unwrap();
+    let full = run_dir(false);
+    let empty = |from: &Path| part::read(from).unwrap().0[0].slice(0, 0);
+    let stages = empty(&full.path().join("stages.parquet"));
+    part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
+    for table in ["rejected", "replies", "verdicts"] {
+        write(&root.path().join(table), &empty(&full.path().join(table).join("part-00000.parquet")));
+    }
+    for query in queries::all() {
+        let rows = answer(root.path(), &[query.name.as_str()]);
+        // The total of no languages is one line.
+        let expected = usize::from(query.name == "pass_rate_by_language");
+        assert_eq!(rows.lines().count(), expected, "{}: {rows}", query.name);
+    }
+}
+
+#[test]
+fn the_list_says_what_each_query_answers() {
+    let output = Command::new(env!("CARGO_BIN_EXE_autocodegen")).args(["query", "--list"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), queries::all().len());
+    for (line, query) in text.lines().zip(queries::all()) {
+        assert!(line.starts_with(&query.name) && line.ends_with(&query.about), "{line}");
+        assert!(query.sql.starts_with("-- ") && query.about.len() > 20, "{}", query.name);
+    }
+}
+
+#[test]
+fn one_answer_in_every_format() {
+    let run = run_dir(true);
+    let sql = "SELECT id, language, score / 3.0 AS third, CAST(NULL AS VARCHAR) AS nothing FROM dataset ORDER BY id";
+    let out = |format: &str| {
+        let output = query(run.path(), &["--sql", sql, "--format", format]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let rows: Value = serde_json::from_str(&out("json")).unwrap();
+    assert_eq!(rows[1], json!({"id": "b", "language": "go", "third": 2.0 / 3.0, "nothing": null}));
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(out("csv").lines().next(), Some("id,language,third,nothing"));
+    assert_eq!(
+        out("markdown"),
+        "| id | language | third | nothing |\n| --- | --- | ---: | --- |\n| a | python | 0.333 |  |\n| b | go | 0.667 |  |\n"
+    );
+    let table = out("table");
+    assert!(table.contains(" a    python     0.333"), "{table}");
+
+    let file = run.path().join("answer.parquet");
+    let saved = query(run.path(), &["--sql", sql, "--format", "parquet", "--out", file.to_str().unwrap()]);
+    assert!(saved.status.success() && saved.stdout.is_empty(), "{}", String::from_utf8_lossy(&saved.stderr));
+    assert_eq!(part::num_rows(&file).unwrap(), 2);
+    let (code, stderr) = refused(run.path(), &["--sql", sql, "--format", "parquet"]);
+    assert!(code == 2 && stderr.contains("--out"), "{stderr}");
+}
+
+#[test]
+fn an_empty_answer_is_still_an_answer() {
+    let run = run_dir(true);
+    let none = ["--sql", "SELECT * FROM dataset WHERE id = 'x'"];
+    let json = query(run.path(), &[&none[..], &["--format", "json"]].concat());
+    assert_eq!(serde_json::from_slice::<Value>(&json.stdout).unwrap(), json!([]));
+    assert_eq!(answer(run.path(), &none), "");
+}
+
+#[test]
+fn what_programs_printed_cannot_drive_the_terminal() {
+    let run = run_dir(true);
+    let sql = "SELECT detail, REPLACE('xxxxxxxxxx', 'x', '1234567890') AS long FROM rejected WHERE id = '4'";
+    for format in ["table", "markdown"] {
+        let output = query(run.path(), &["--sql", sql, "--format", format]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
+        assert!(text.contains("u{1b}[2J"), "{text}");
+        match format {
+            "markdown" => assert!(text.contains("a\\|b") && text.lines().count() == 3, "{text}"),
+            _ => assert!(text.contains("1234567890…") && !text.contains(&"1234567890".repeat(7)), "{text}"),
+        }
+    }
+    let output = query(run.path(), &["--sql", sql, "--format", "json"]);
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rows[0]["detail"], HOSTILE, "programs get the value as it is");
+}
+
+#[test]
+fn bad_questions_are_refused_with_what_there_is() {
+    let run = run_dir(false);
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["funel"], &["`funel`", "funnel", "pass_rate_by_language"]),
+        (&["--sql", "SELECT FROM WHERE"], &["query failed", "tables are dataset, rejected"]),
+        (
+            &["--sql", "SELECT nonsense FROM stages"],
+            &["nonsense", "`stages` has the columns position, stage, op"],
+        ),
+        (
+            &["--sql", "SELECT * FROM nowhere"],
+            &["nowhere", "tables are dataset, rejected, replies, verdicts, stages"],
+        ),
+        (&["--sql", "SELECT * FROM dataset"], &["no table `dataset` yet", "autocodegen run"]),
+        (&["--sql", "DROP TABLE stages"], &["no SELECT", "cannot be changed"]),
+        (&["--sql", "CREATE TABLE a AS SELECT * FROM stages"], &["no SELECT"]),
+        (&["--sql", "SELECT 1; SELECT 2"], &["one"]),
+        (&["--sql", "  "], &["empty"]),
+        (&["missing.sql"], &["missing.sql"]),
+        (&[], &["NAME|FILE.sql"]),
+    ];
+    for (args, said) in cases {
+        let (code, stderr) = refused(run.path(), args);
+        assert_eq!(code, 2, "{args:?}: {stderr}");
+        for text in *said {
+            assert!(stderr.contains(text), "{args:?}: no {text:?} in {stderr}");
+        }
+    }
+    let nowhere = tempfile::tempdir().unwrap();
+    let (code, stderr) = refused(nowhere.path(), &["funnel"]);
+    assert!(code == 2 && stderr.contains("not a run directory"), "{stderr}");
+}
+
+#[test]
+fn a_damaged_table_is_named() {
+    let run = run_dir(true);
+    let file = run.path().join("replies/part-00000.parquet");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let (code, stderr) = refused(run.path(), &["tokens_by_stage"]);
+    assert!(code == 2 && stderr.contains("replies/part-00000.parquet"), "{stderr}");
+}
+
+#[test]
+fn a_query_can_come_from_a_file() {
+    let run = run_dir(true);
+    let file = run.path().join("mine.sql");
+    std::fs::write(&file, "-- How many problems.\nSELECT COUNT(*) AS n FROM dataset -- that is all").unwrap();
+    assert_eq!(answer(run.path(), &[file.to_str().unwrap()]), "2");
+}
