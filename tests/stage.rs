@@ -199,6 +199,7 @@ fn rows_that_fail_are_written_beside_the_output_with_the_reason() {
     let output = stage(dir.path(), "solution.extract --in in.jsonl --out out.jsonl");
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("solution.extract: 3 in, 2 kept, 1 rejected"), "{told}");
+    assert!(told.contains("are in out.jsonl.rejected.jsonl"), "{told}");
     let kept = records(&dir.path().join("out.jsonl"));
     assert_eq!(kept.iter().map(|row| &row["index"]).collect::<Vec<_>>(), [0, 3]);
     assert_eq!(kept[1]["language"], "cpp");

@@ -31,6 +31,9 @@ use crate::text::template::Templates;
 /// Rows in work at a time.
 const ROWS: usize = 256;
 
+/// What the name of the file with rejected rows has after that of the output.
+const REJECTED: &str = ".rejected.jsonl";
+
 /// Arguments of `stage`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -124,6 +127,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         remove_journal(&journal)?;
         if !quiet {
             tell(&plan, &counts);
+            let rejected = path_with(&args.output, REJECTED);
+            if rejected.exists() {
+                eprintln!("rejected rows and their reasons are in {}", rejected.display());
+            }
         }
         Ok(0)
     })
@@ -168,7 +175,7 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
     }
     if counts.pending() == 0 {
         writer.finish()?;
-        write_rejected(&path_with(&args.output, ".rejected.jsonl"), &rejected)?;
+        write_rejected(&path_with(&args.output, REJECTED), &rejected)?;
     }
     Ok(counts)
 }

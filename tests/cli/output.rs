@@ -90,7 +90,7 @@ fn a_dry_run_says_what_would_be_asked_and_sends_nothing() {
 #[test]
 fn hostile_text_never_drives_the_terminal() {
     let place = Place::new();
-    let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\r\u{8}\u{0}";
+    let evil = "\u{202e}\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\r\u{8}\u{0}";
     let line = |text: String, language: &str| {
         serde_json::json!({"text": text, "language": language, format!("c{evil}"): evil}).to_string() + "\n"
     };
@@ -109,7 +109,8 @@ fn hostile_text_never_drives_the_terminal() {
     });
     let harmless = |run: &Ended| {
         for text in [&run.stdout, &run.stderr] {
-            let raw = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+            let raw =
+                text.chars().find(|c| (c.is_control() && !matches!(c, '\n' | '\t')) || *c == '\u{202e}');
             assert_eq!(raw, None, "{run:#?}");
         }
     };
