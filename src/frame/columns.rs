@@ -241,6 +241,11 @@ impl Columns {
         self.columns.len()
     }
 
+    /// Whether there are no columns.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Where the column `name` is.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.positions.get(name).copied()

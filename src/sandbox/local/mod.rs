@@ -8,7 +8,7 @@
 //! 3. a *jail* per step: an init that reaps, and the step's program, which is hostile.
 //!
 //! A job is a private work folder (a tmpfs) and steps (compile, run) that share nothing but that folder: each
-//! step has namespaces of its own. Supervisor and launcher speak [`protocol`] over a socket pair; program
+//! step has namespaces of its own. Supervisor and launcher speak `protocol` over a socket pair; program
 //! output goes straight from the jail into the supervisor's pipes.
 //!
 //! This is the one place of the crate where `unsafe` is allowed: raw system calls that no safe wrapper covers,
