@@ -57,7 +57,10 @@ impl Error {
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::environment(message)
                 .hint("free some disk space and run the same command again: it resumes"),
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidInput => {
+            std::io::ErrorKind::NotFound
+            | std::io::ErrorKind::NotADirectory
+            | std::io::ErrorKind::IsADirectory
+            | std::io::ErrorKind::InvalidInput => {
                 Self::usage(message).hint("check that the path is spelt correctly")
             }
             std::io::ErrorKind::PermissionDenied => {

@@ -45,7 +45,7 @@ enum Command {
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
     Stage(Box<stage::Args>),
     /// Run single programs in the sandbox.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: autocodegen sandbox exec --language python program.py")]
     Sandbox(sandbox::Command),
     /// Say what isolation is in force and which toolchains are there; install missing ones.
     Doctor(doctor::Args),
@@ -85,13 +85,14 @@ fn report(error: &Error) {
     }
 }
 
-/// `text` with control characters other than newline and tab escaped, so that it cannot drive the terminal.
+/// `text` with control characters other than newline and tab escaped, so that it cannot drive the terminal, and so are
+/// those that turn the direction of writing, so that it reads in the order it has.
 pub(crate) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' | '\t' => safe.push(c),
-            c if c.is_control() => safe.extend(c.escape_default()),
+            c if c.is_control() || turns_direction(c) => safe.extend(c.escape_default()),
             c => safe.push(c),
         }
     }
@@ -110,6 +111,10 @@ pub(crate) fn write_stdout(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn init_log(quiet: bool) {

@@ -15,6 +15,7 @@ use crate::frame::key::row_id;
 use crate::frame::records::json_lines;
 use crate::frame::schema::{Column, ID, LANGUAGE, TEXT, batch_of, column, columns_where, strings};
 use crate::sandbox::job::{Outcome, Usage, Verdict};
+use crate::sandbox::language::Languages;
 use crate::stages::{MESSAGES, SUCCESS};
 
 const ORIGINAL: &str = "original_data";
@@ -26,11 +27,12 @@ const SOLUTION: &str = "canonical_solution";
 /// What the reference's sandbox client adds to the original record for itself.
 const SCRATCH: [&str; 3] = ["extracted_code", "_absolute_line_number", "_relative_line_number"];
 
-/// Columns as our stages expect them. `first_row` numbers rows of a file that has no `index`.
+/// Columns as our stages expect them, languages by the names of `languages` where those know them. `first_row` numbers
+/// rows of a file that has no `index`.
 ///
 /// # Errors
 /// A row without a language, or a result that is not one.
-pub fn read(batch: &RecordBatch, first_row: usize) -> Result<RecordBatch> {
+pub fn read(batch: &RecordBatch, first_row: usize, languages: &Languages) -> Result<RecordBatch> {
     let has = |name: &str| batch.column_by_name(name).is_some();
     let rows = batch.num_rows();
     let mut columns = if has(ORIGINAL) {
@@ -50,6 +52,12 @@ pub fn read(batch: &RecordBatch, first_row: usize) -> Result<RecordBatch> {
     };
     rename(&mut columns, LANG, LANGUAGE);
     rename(&mut columns, SEED, TEXT);
+    for (_, values) in columns.iter_mut().filter(|(field, _)| field.name() == LANGUAGE) {
+        if let Some(names) = values.as_any().downcast_ref::<StringArray>() {
+            let canonical = |name| languages.get(name).map_or(name, |language| language.name.as_str());
+            *values = Arc::new(names.iter().map(|name| name.map(canonical)).collect::<StringArray>());
+        }
+    }
     let normal = batch_of(rows, columns)?;
     let mut columns = columns_where(&normal, |_| true);
     if normal.column_by_name(INDEX).is_none() {

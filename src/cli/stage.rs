@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
+
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
 use super::run::interrupts;
@@ -15,16 +18,21 @@ use crate::engine::stop::Stop;
 use crate::error::{Error, Result};
 use crate::frame::journal::Journal;
 use crate::frame::records::{RecordWriter, read_records};
-use crate::frame::rejects::rejected_batch;
+use crate::frame::rejects::{RejectedRow, rejected_batch, rows_as_json};
+use crate::frame::schema::{ID, LANGUAGE, strings};
 use crate::llm::recorder::Recorder;
 use crate::plan::Plan;
 use crate::plan::pipeline::Pipeline;
+use crate::sandbox::language::Languages;
 use crate::stages::registry::Context;
 use crate::stages::{MESSAGES, Resource};
 use crate::text::template::Templates;
 
 /// Rows in work at a time.
 const ROWS: usize = 256;
+
+/// What the name of the file with rejected rows has after that of the output.
+const REJECTED: &str = ".rejected.jsonl";
 
 /// Arguments of `stage`.
 #[derive(clap::Args)]
@@ -119,6 +127,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         remove(&journal, |path| std::fs::remove_dir_all(path))?;
         if !quiet {
             tell(&plan, &counts);
+            let rejected = path_with(&args.output, REJECTED);
+            if rejected.exists() {
+                eprintln!("rejected rows and their reasons are in {}", rejected.display());
+            }
         }
         Ok(0)
     })
@@ -139,25 +151,28 @@ fn selected(pipeline: &Pipeline, names: &[String]) -> Result<Pipeline> {
 /// Takes every record through the stages.
 async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Counts> {
     let mut writer = RecordWriter::create(&args.output)?;
-    let rejected_path = path_with(&args.output, ".rejected.jsonl");
+    let rejected_path = path_with(&args.output, REJECTED);
     let mut rejected: Option<RecordWriter> = None;
     let mut counts = Counts::default();
     let (mut row, mut written) = (0, 0);
     let op = plan.stages.last().map_or("", |stage| stage.op);
+    let languages = Languages::embedded()?;
     for batch in read_records(&args.input, ROWS)? {
-        let batch = reference::read(&batch?, row)?;
+        let batch = reference::read(&batch?, row, &languages)?;
         let columns: Vec<String> =
             batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
         plan.check(&columns).map_err(|error| error.context(args.input.display()))?;
-        row += batch.num_rows();
+        let (batch, mut gone) = known_languages(&args.input, &batch, row, &languages)?;
+        row += batch.num_rows() + gone.len();
         let result = execute(plan, 0..plan.stages.len(), batch, calls).await?;
         counts.merge(&result.counts);
-        if !result.rejected.is_empty() {
+        gone.extend(result.rejected);
+        if !gone.is_empty() {
             let file = match &mut rejected {
                 Some(file) => file,
                 None => rejected.insert(RecordWriter::create(&rejected_path)?),
             };
-            file.write(&rejected_batch(&result.rejected)?)?;
+            file.write(&rejected_batch(&gone)?)?;
         }
         writer.write(&reference::write(&result.batch, op, written)?)?;
         written += result.batch.num_rows();
@@ -173,6 +188,41 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
         }
     }
     Ok(counts)
+}
+
+/// The rows of languages there are, and the others: waiting would not help them, so they are rejected. `first_row` rows
+/// of the file came before.
+fn known_languages(
+    file: &Path,
+    batch: &RecordBatch,
+    first_row: usize,
+    languages: &Languages,
+) -> Result<(RecordBatch, Vec<RejectedRow>)> {
+    let names = strings(batch, LANGUAGE)?;
+    let kept: BooleanArray =
+        names.iter().map(|name| Some(name.is_some_and(|name| languages.get(name).is_some()))).collect();
+    let strangers: Vec<usize> = (0..batch.num_rows()).filter(|row| !kept.value(*row)).collect();
+    let ids = strings(batch, ID)?;
+    let rejected = strangers.iter().zip(rows_as_json(batch, &strangers)?).map(|(&row, record)| {
+        let name = names.is_valid(row).then(|| names.value(row));
+        let (reason, detail) = match name {
+            Some(name) => ("language_unknown", format!("there is no language `{name}`")),
+            None => ("language_missing", "the record names no language".to_owned()),
+        };
+        RejectedRow {
+            id: Some(ids.value(row).to_owned()),
+            language: name.map(str::to_owned),
+            stage: "records".into(),
+            reason: reason.into(),
+            detail: Some(detail),
+            source: Some(format!("{}: record {}", file.display(), first_row + row + 1)),
+            record: Some(record),
+        }
+    });
+    let rejected: Vec<RejectedRow> = rejected.collect();
+    let batch = filter_record_batch(batch, &kept)
+        .map_err(|error| Error::usage(format!("cannot set rows aside: {error}")))?;
+    Ok((batch, rejected))
 }
 
 fn tell(plan: &Plan, counts: &Counts) {

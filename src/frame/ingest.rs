@@ -135,7 +135,8 @@ pub fn ingest(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Ingested> {
     if let Some(name) = options.language.as_ref().filter(|name| languages.resolve(name).is_none()) {
-        return Err(Error::usage(format!("there is no language `{name}`")).hint("see --language"));
+        return Err(Error::usage(format!("there is no language `{name}`"))
+            .hint("`autocodegen doctor` lists the languages"));
     }
     let inputs = inputs::find(options, languages)?;
     let mut columns = Columns::default();

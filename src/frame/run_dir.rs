@@ -91,7 +91,7 @@ impl RunDir {
     /// # Errors
     /// The stage's name is not fit for a path.
     pub fn journal(&self, stage: &str) -> Result<PathBuf> {
-        Ok(self.root.join("journal").join(checked(stage)?))
+        Ok(self.root.join("journal").join(check_stage_name(stage)?))
     }
 
     /// The directory of a stage's sealed parts.
@@ -99,7 +99,7 @@ impl RunDir {
     /// # Errors
     /// The stage's name is not fit for a path.
     pub fn stage(&self, stage: &str) -> Result<PathBuf> {
-        Ok(self.root.join("stages").join(checked(stage)?))
+        Ok(self.root.join("stages").join(check_stage_name(stage)?))
     }
 
     /// Sealed part `number` of a stage. Its existence means that the part is complete, rejects included.
@@ -226,8 +226,11 @@ fn lock(root: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// A stage's name, if it is fit to be a directory's: it comes from a pipeline file.
-fn checked(stage: &str) -> Result<&str> {
+/// `stage`, if it can be the name of a directory: it comes from a pipeline file.
+///
+/// # Errors
+/// It cannot.
+pub fn check_stage_name(stage: &str) -> Result<&str> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let fit = stage.len() <= 100
         && stage.bytes().all(plain)

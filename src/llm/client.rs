@@ -145,7 +145,15 @@ impl HttpModel {
         let post = self.client.post(self.chat_url.clone()).json(&body);
         let body = self.exchange(post, self.endpoint.timeout).await?;
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Reply { latency_ms, ..reply::parse(&body)? })
+        let mut reply = Reply { latency_ms, ..reply::parse(&body)? };
+        if let Some(key) = &self.endpoint.api_key {
+            // Replies are written down: a server that echoes the key must not get it into a data set.
+            for text in [&mut reply.output, &mut reply.reasoning, &mut reply.model, &mut reply.finish_reason]
+            {
+                key.scrub_reply(text);
+            }
+        }
+        Ok(reply)
     }
 
     /// Sends `request` and reads the body of a successful response, all within `timeout`.

@@ -6,6 +6,9 @@ use reqwest::header::HeaderValue;
 
 use crate::error::{Error, Result};
 
+/// Keys of this many bytes do not turn up in a text by chance.
+const SHORTEST_TELLING: usize = 12;
+
 /// An API key and the name of the environment variable it came from. Printing it never shows the key.
 #[derive(Clone)]
 pub struct Secret {
@@ -67,6 +70,14 @@ impl Secret {
     pub(super) fn scrub(&self, text: &str) -> String {
         text.replace(&self.key, "[api key]")
     }
+
+    /// Blots the key out of a part of a reply, unless it is so short that it may be a word of it: local servers are
+    /// given keys such as `EMPTY`.
+    pub(super) fn scrub_reply(&self, text: &mut String) {
+        if self.key.len() >= SHORTEST_TELLING && text.contains(&self.key) {
+            *text = self.scrub(text);
+        }
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -94,6 +105,17 @@ mod tests {
         assert_eq!(secret.authorization().to_str().unwrap(), "Bearer sk-very-secret");
         assert!(!format!("{:?}", secret.authorization()).contains("sk-very-secret"));
         assert_eq!(secret.scrub("bad key sk-very-secret!"), "bad key [api key]!");
+    }
+
+    #[test]
+    fn replies_lose_keys_but_not_words() {
+        let scrubbed = |key: &str, text: &str| {
+            let mut text = text.to_owned();
+            Secret::new(key, "MY_KEY").unwrap().scrub_reply(&mut text);
+            text
+        };
+        assert_eq!(scrubbed("sk-very-secret", "you sent sk-very-secret"), "you sent [api key]");
+        assert_eq!(scrubbed("EMPTY", "if stack == EMPTY:"), "if stack == EMPTY:");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rust_embed::RustEmbed;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::frame::run_dir::check_stage_name;
 use crate::stages::registry::Spec;
 
 #[derive(RustEmbed)]
@@ -82,17 +83,15 @@ impl Pipeline {
         })?;
         pipeline.source = text.to_owned();
         if pipeline.stages.is_empty() {
-            return Err(Error::usage(format!("{origin}: the pipeline has no stage")));
+            return Err(Error::usage(format!("{origin}: the pipeline has no stage"))
+                .hint("a stage is a table [[stage]] with `name`, `op` and the operator's keys"));
         }
         let mut seen = std::collections::HashSet::new();
         for stage in &pipeline.stages {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            if stage.name.is_empty() || stage.name.starts_with('.') || !stage.name.chars().all(plain) {
-                return Err(Error::usage(format!("{origin}: `{}` cannot name a stage", stage.name))
-                    .hint("stage names consist of letters, digits, `.`, `_` and `-`"));
-            }
+            check_stage_name(&stage.name).map_err(|error| error.context(origin))?;
             if !seen.insert(stage.name.as_str()) {
-                return Err(Error::usage(format!("{origin}: two stages are called `{}`", stage.name)));
+                return Err(Error::usage(format!("{origin}: two stages are called `{}`", stage.name))
+                    .hint("journals and parts are kept by stage name: give one of them another name"));
             }
         }
         Ok(pipeline)

@@ -39,13 +39,15 @@ struct Section {
 pub(super) fn build_blocks(spec: &Spec, _context: &Context<'_>) -> Result<Stage> {
     let config: Blocks = spec.config()?;
     if config.into.is_empty() {
-        return Err(Error::usage(format!("stage `{}`: `into` names no column", spec.name)));
+        return Err(Error::usage(format!("stage `{}`: `into` names no column", spec.name))
+            .hint("name one column for each block that the reply is to have"));
     }
     if let Some(stranger) = config.fenced.iter().find(|name| !config.into.contains(name)) {
         return Err(Error::usage(format!(
             "stage `{}`: `fenced` names `{stranger}`, which is not in `into`",
             spec.name
-        )));
+        ))
+        .hint(format!("`into` names {}", config.into.join(", "))));
     }
     Ok(Stage {
         name: spec.name.as_str().into(),

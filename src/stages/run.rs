@@ -48,7 +48,8 @@ pub fn result_column(tests: &str) -> String {
 pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let config: Config = spec.config()?;
     if config.tests.is_empty() {
-        return Err(Error::usage(format!("stage `{}`: `tests` names no column", spec.name)));
+        return Err(Error::usage(format!("stage `{}`: `tests` names no column", spec.name))
+            .hint("name the columns whose tests are to be run with the solution"));
     }
     let results: Vec<String> = config.tests.iter().map(|tests| result_column(tests)).collect();
     let sandbox = context.sandbox.clone();

@@ -231,4 +231,5 @@ fn bad(files: &BTreeMap<String, File>, error: &minijinja::Error) -> Error {
     let expression = error.range().and_then(|range| error.template_source()?.get(range));
     let at = expression.map_or_else(String::new, |expression| format!(" at `{expression}`"));
     Error::usage(format!("template {name}, line {}: {what}{at}", error.line().unwrap_or(1) + before))
+        .hint("templates are in the language of minijinja; those in templates/ show what rows offer")
 }

@@ -57,7 +57,10 @@ pub(super) fn find(options: &SeedOptions, languages: &dyn Languages) -> Result<V
             inputs.extend(at(literal, languages)?);
             continue;
         }
-        let found = glob::glob(path).map_err(|error| Error::usage(format!("bad glob `{path}`: {error}")))?;
+        let found = glob::glob(path).map_err(|error| {
+            Error::usage(format!("bad glob `{path}`: {error}"))
+                .hint("`*`, `?` and `[...]` have a meaning in patterns; in brackets, like [*], they stand for themselves")
+        })?;
         let before = inputs.len();
         for found in found {
             let found = found.map_err(|error| {
@@ -85,7 +88,8 @@ fn at(path: &Path, languages: &dyn Languages) -> Result<Vec<Input>> {
         return folder(path, languages);
     }
     if !metadata.is_file() {
-        return Err(Error::usage(format!("{} is neither a file nor a folder", path.display())));
+        return Err(Error::usage(format!("{} is neither a file nor a folder", path.display()))
+            .hint("seeds are read more than once: write what a pipe gives to a file first"));
     }
     Ok(vec![Input::new(path.into(), format_of(path, languages)?, &metadata)])
 }
