@@ -51,7 +51,8 @@ fn imports_go_down() {
     let mut checked = 0;
     for file in files {
         let relative = file.strip_prefix(&root).unwrap();
-        let module = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let module =
+            relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
         if module == "main" {
             continue;
         }
