@@ -161,7 +161,7 @@ fn everything(batch: &RecordBatch, change: &Change) -> Result<RecordBatch> {
 }
 
 /// Runs CPU-bound work on rayon's threads, so that the threads that await replies stay free.
-pub async fn on_rayon<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn on_rayon<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let (done, result) = tokio::sync::oneshot::channel();
     rayon::spawn(move || {
         // The receiver is gone only when the run is being torn down.

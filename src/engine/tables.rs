@@ -47,14 +47,22 @@ pub fn write(engine: &Engine, counts: &Counts) -> Result<()> {
             finished.extend(parts.any(&last.name, n)?);
         }
     }
-    table(&run.rejected(), rejected, &rejected_schema())?;
-    if let Some(first) = finished.first() {
-        let schema = part::schema(first)?;
-        let plain = Arc::new(Schema::new(schema.fields().clone()));
-        table(&run.dataset(), finished, &plain)?;
+    let dataset = || match finished.first() {
+        None => Ok(()),
+        Some(first) => {
+            let schema = part::schema(first)?;
+            let plain = Arc::new(Schema::new(schema.fields().clone()));
+            table(&run.dataset(), finished, &plain)
+        }
+    };
+    // Each table has one writer; together they keep the cores busy.
+    let (calls, rows) = rayon::join(
+        || rayon::join(|| replies(engine, &run.replies()), || verdicts(engine, &run.verdicts())),
+        || rayon::join(|| table(&run.rejected(), rejected, &rejected_schema()), dataset),
+    );
+    for written in [calls.0, calls.1, rows.0, rows.1] {
+        written?;
     }
-    replies(engine, &run.replies())?;
-    verdicts(engine, &run.verdicts())?;
     let stages = stages(&engine.plan, counts)?;
     part::seal(
         &run.path().join(STAGES_FILE),

@@ -46,7 +46,11 @@ pub fn row_id(language: &str, text: &str, ordinal: u64) -> String {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // By table: formatting each byte on its own is felt where every record has its key written out.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits = digits.map(|digit| char::from(DIGITS[usize::from(digit)]));
+        f.write_str(&digits.collect::<String>())
     }
 }
 
