@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
 use super::run::Args;
-use super::{bundled, printable, summary};
+use super::{bundled, printable, summary, write_stdout};
 use crate::error::{Error, Result};
 use crate::frame::ingest::{SeedStore, ingest};
 use crate::frame::schema::{LANGUAGE, strings};
@@ -65,7 +65,7 @@ pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
             first.get_or_insert(messages);
         }
     }
-    print(plan, &asked, first.as_deref());
+    print(plan, &asked, first.as_deref())?;
     let rejected: u64 = ingested.rejected;
     eprintln!(
         "{} seeds from {} files ({} bytes); {} exact repeats dropped, {rejected} rejected; nothing was sent",
@@ -91,7 +91,7 @@ fn first_prompts(plan: &Plan, mut batch: RecordBatch) -> Result<Option<RecordBat
     Ok(None)
 }
 
-fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>) {
+fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>) -> Result<()> {
     let mut table = summary::table(&["language", "first requests", "characters", "without a prompt"], 1..4);
     let mut sum = Asked::default();
     for (language, asked) in asked {
@@ -111,21 +111,21 @@ fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>
         sum.characters.to_string(),
         sum.unpromptable.to_string(),
     ]);
-    println!("{}", table.trim_fmt());
-    println!("\nat most, if no row is rejected on the way:");
+    let mut text = format!("{}\n\nat most, if no row is rejected on the way:\n", table.trim_fmt());
     for stage in &plan.stages {
         if let Some((resource, per_row)) = stage.requests {
             let whom = match resource {
                 Resource::Model => "model requests",
                 Resource::Sandbox => "programs run",
             };
-            println!("  {:20} {} {whom}", stage.name, sum.requests * per_row as u64);
+            text += &format!("  {:20} {} {whom}\n", stage.name, sum.requests * per_row as u64);
         }
     }
     if let Some(messages) = first {
-        println!("\nthe first request:");
+        text += "\nthe first request:\n";
         for message in messages {
-            println!("--- {} ---\n{}", message.role, printable(&message.content));
+            text += &format!("--- {} ---\n{}\n", message.role, printable(&message.content));
         }
     }
+    write_stdout(&text)
 }

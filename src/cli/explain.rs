@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::options::ModelArgs;
-use super::summary;
+use super::{summary, write_stdout};
 use crate::error::Result;
 use crate::plan::explain::explain;
 use crate::plan::pipeline::Pipeline;
@@ -59,9 +59,12 @@ pub fn run(args: &Args) -> Result<u8> {
             row.fingerprint,
         ]);
     }
-    println!("{}: {}\n{}", pipeline.name, pipeline.description, table.trim_fmt());
-    println!(
-        "Stages of equal fingerprint are executed and sealed together. Toolchain versions, known only when a run starts, also count."
-    );
+    write_stdout(&format!(
+        "{}: {}\n{}\nStages of equal fingerprint are executed and sealed together. Toolchain versions, known only when \
+         a run starts, also count.\n",
+        pipeline.name,
+        pipeline.description,
+        table.trim_fmt()
+    ))?;
     Ok(0)
 }

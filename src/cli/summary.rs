@@ -5,8 +5,8 @@ use std::path::Path;
 
 use comfy_table::{CellAlignment, Table};
 
-use super::printable;
 use super::progress::PendingCauses;
+use super::{printable, write_stdout};
 use crate::analytics::output::STYLE;
 use crate::engine::run_file::RunFile;
 use crate::error::Result;
@@ -17,18 +17,22 @@ const REASONS: usize = 3;
 
 /// Prints the run's result to stdout, and what is pending and why to stderr.
 pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: &PendingCauses, bundled: bool) -> Result<()> {
-    println!("{}", funnel(plan, file).trim_fmt());
-    println!("\n{}", by_language(plan, file).trim_fmt());
-    println!("\nmodel    {}", printable(&file.answered_by));
-    println!("sandbox  {}", printable(&file.sandbox));
-    println!("time     {:.1} s", file.wall_ms as f64 / 1000.0);
-    println!("dataset  {}", dir.join("dataset").display());
+    let mut text = format!(
+        "{}\n\n{}\n\nmodel    {}\nsandbox  {}\ntime     {:.1} s\ndataset  {}\n",
+        funnel(plan, file).trim_fmt(),
+        by_language(plan, file).trim_fmt(),
+        printable(&file.answered_by),
+        printable(&file.sandbox),
+        file.wall_ms as f64 / 1000.0,
+        printable(&dir.join("dataset").to_string_lossy())
+    );
     if bundled {
-        println!(
+        text.push_str(
             "\nThese replies were written for the quickstart; no model was asked. For a real one:\n  \
-             OPENAI_API_KEY=... autocodegen run --seeds FILE_OR_FOLDER --model NAME --base-url URL --out runs/mine"
+             OPENAI_API_KEY=... autocodegen run --seeds FILE_OR_FOLDER --model NAME --base-url URL --out runs/mine\n",
         );
     }
+    write_stdout(&text)?;
     tell_pending(pending);
     let pending = file.counts.pending();
     if pending > 0 {

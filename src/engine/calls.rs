@@ -167,16 +167,6 @@ impl Calls {
         if let Some(answer) = self.find(asker, &request, key)? {
             return Ok(answer);
         }
-        let resource = request.resource();
-        let slots = match resource {
-            Resource::Model => &self.model_slots,
-            Resource::Sandbox => &self.sandbox_slots,
-        };
-        let _slot = slots.acquire().await.map_err(|error| internal(&error))?;
-        if self.stop.is_set() {
-            return Err(Fault::new(Recovery::Pend, "stopped", "the run stopped before this was asked"));
-        }
-        self.observer.event(&Event::Asking(resource));
         let result = match request {
             Request::Model { sampling, messages } => {
                 let request = ChatRequest {
@@ -194,7 +184,6 @@ impl Calls {
                 .await
                 .map(|verdict| Answer::Sandbox(verdict.shortened(keep_bytes))),
         };
-        self.observer.event(&Event::Asked(resource));
         if let Err(fault) = &result
             && fault.recovery == Recovery::Stop
         {
@@ -205,7 +194,7 @@ impl Calls {
 
     async fn ask_model(&self, asker: &Asker, request: &ChatRequest) -> Result<Answer, Fault> {
         let model = self.resources.model.as_ref().ok_or_else(|| internal(&"no model is configured"))?;
-        let (reply, attempts) = self.with_retries(asker, || model.ask(request)).await?;
+        let (reply, attempts) = self.with_retries(asker, Resource::Model, || model.ask(request)).await?;
         let recorded = recorded(asker, request.key, attempts, reply);
         // Recorded first: what the journal has is never asked again, so a kill in between would leave a gap here.
         if let Some(recorder) = &self.resources.recorder {
@@ -217,19 +206,36 @@ impl Calls {
 
     async fn ask_sandbox(&self, asker: &Asker, job: &Job, key: Key) -> Result<Verdict, Fault> {
         let sandbox = self.sandbox()?;
-        let (verdict, attempts) = self.with_retries(asker, || sandbox.run(job)).await?;
+        let (verdict, attempts) = self.with_retries(asker, Resource::Sandbox, || sandbox.run(job)).await?;
         self.write_down(asker, key, &recorded(asker, key, attempts, &verdict))?;
         Ok(verdict)
     }
 
+    /// Attempts until one answers. Only an attempt holds a slot: a call that waits for its next try keeps no other
+    /// from being made.
     async fn with_retries<'a, T>(
         &'a self,
         asker: &Asker,
+        resource: Resource,
         attempt: impl Fn() -> BoxFuture<'a, Result<T, Fault>>,
     ) -> Result<(T, u32), Fault> {
+        let slots = match resource {
+            Resource::Model => &self.model_slots,
+            Resource::Sandbox => &self.sandbox_slots,
+        };
+        let in_slot = async |_| {
+            let _slot = slots.acquire().await.map_err(|error| internal(&error))?;
+            if self.stop.is_set() {
+                return Err(Fault::new(Recovery::Pend, "stopped", "the run stopped before this was asked"));
+            }
+            self.observer.event(&Event::Asking(resource));
+            let result = attempt().await;
+            self.observer.event(&Event::Asked(resource));
+            result
+        };
         let told =
             |fault: &Fault, wait| self.observer.event(&Event::Retry { stage: &asker.stage, fault, wait });
-        let tried = with_retries(&self.resources.retry, self.stop.wait(), |_| attempt(), told).await;
+        let tried = with_retries(&self.resources.retry, self.stop.wait(), in_slot, told).await;
         tried.result.map(|answer| (answer, tried.attempts))
     }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::calls::Calls;
 use super::counts::Counts;
 use super::events::Event;
-use super::executor::{execute, on_rayon};
+use super::executor::execute;
 use super::parts::Parts;
 use crate::error::{Error, Result};
 use crate::frame::ingest::SeedStore;
@@ -113,7 +113,7 @@ impl Engine {
 
     async fn partition(self: &Arc<Self>, n: usize) -> Result<Counts> {
         let engine = self.clone();
-        let (mut counts, mut at, from) = on_rayon(move || engine.resume(n)).await?;
+        let (mut counts, mut at, from) = on_disk(move || engine.resume(n)).await?;
         let sealed = at.checked_sub(1).map_or(0, |last| self.plan.steps[last].stages.end);
         for stage in &self.plan.stages[..sealed] {
             let tally = counts.stage(&stage.name);
@@ -127,7 +127,7 @@ impl Engine {
             progress.complete &= result.counts.pending() == 0;
             let (engine, name, fingerprint) = (self.clone(), step.name.clone(), fingerprints[at]);
             let (languages, complete) = (progress.languages.clone(), progress.complete);
-            progress.batch = on_rayon(move || {
+            progress.batch = on_disk(move || {
                 Parts { run: &engine.run }.write(&name, n, fingerprint, &languages, &result, complete)?;
                 Ok(result.batch)
             })
@@ -181,6 +181,12 @@ impl Engine {
         let len = self.partition_rows.min(self.seeds.rows() as usize - start);
         self.seeds.read(start as u64, len)
     }
+}
+
+/// Reads or seals parts on a thread that may wait for the disk: rayon's few threads are for work that never waits.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Error::environment(format!("a thread that seals parts died: {error}"))))
 }
 
 /// Rows of a partition for `rows` seeds: small inputs get small partitions, so that stages overlap there too.

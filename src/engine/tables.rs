@@ -45,18 +45,27 @@ pub fn write(engine: &Engine, counts: &Counts) -> Result<()> {
             finished.extend(parts.any(&last.name, n)?);
         }
     }
-    table(&run.rejected(), rejected, &rejected_schema())?;
-    if let Some(first) = finished.first() {
-        let schema = part::schema(first)?;
-        let plain = Arc::new(Schema::new(schema.fields().clone()));
-        table(&run.dataset(), finished, &plain)?;
-    } else if run.dataset().exists() {
-        // It was made of parts that are there no more.
-        let dir = run.dataset();
-        std::fs::remove_dir_all(&dir).map_err(|error| Error::io("remove", &dir, error))?;
+    let dataset = || match finished.first() {
+        // An earlier run's was made of parts that are there no more.
+        None if run.dataset().exists() => {
+            let dir = run.dataset();
+            std::fs::remove_dir_all(&dir).map_err(|error| Error::io("remove", &dir, error))
+        }
+        None => Ok(()),
+        Some(first) => {
+            let schema = part::schema(first)?;
+            let plain = Arc::new(Schema::new(schema.fields().clone()));
+            table(&run.dataset(), finished, &plain)
+        }
+    };
+    // Each table has one writer; together they keep the cores busy.
+    let (calls, rows) = rayon::join(
+        || rayon::join(|| replies(engine, &run.replies()), || verdicts(engine, &run.verdicts())),
+        || rayon::join(|| table(&run.rejected(), rejected, &rejected_schema()), dataset),
+    );
+    for written in [calls.0, calls.1, rows.0, rows.1] {
+        written?;
     }
-    replies(engine, &run.replies())?;
-    verdicts(engine, &run.verdicts())?;
     let stages = stages(&engine.plan, counts)?;
     part::seal(&run.stages_table(), &stages.schema(), std::slice::from_ref(&stages), &BTreeMap::new())
 }

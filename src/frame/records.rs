@@ -42,9 +42,10 @@ fn read_parquet(path: &Path, batch_rows: usize) -> Result<Records> {
     let path = path.to_owned();
     let empty = empty.map(|schema| Ok(RecordBatch::new_empty(schema)));
     let batches = empty.into_iter().chain(batches);
-    Ok(Box::new(batches.map(move |batch| {
-        batch.and_then(|batch| plain(&batch).map_err(|error| damaged(&path, &error)))
-    })))
+    Ok(Box::new(
+        batches
+            .map(move |batch| batch.and_then(|batch| plain(&batch).map_err(|error| damaged(&path, &error)))),
+    ))
 }
 
 /// `batch` as a JSONL file of the same records gives it, which is what stages read: every kind of string column as

@@ -19,6 +19,8 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 /// The same where memory is not limited by the kernel but by looking.
 const MEMORY_LOOK: Duration = Duration::from_millis(20);
+/// How many times its wall limit a step may wait for a core before that is a fault of the sandbox.
+const PATIENCE: u64 = 4;
 
 /// A step whose init lives. Dropping it removes its control group.
 pub(super) struct Running {
@@ -44,11 +46,11 @@ impl Running {
     /// Ends the step if it is over a limit, and plans the next look. `cores` is how many this machine has.
     pub(super) fn look(&mut self, cores: u32) {
         let limits = self.limits;
-        let wall_over = self.started.elapsed() >= Duration::from_millis(limits.wall_ms);
-        if self.exceeded.is_none() && (self.group.is_none() || wall_over) {
+        if self.exceeded.is_none() && (self.group.is_none() || Instant::now() >= self.wall_end()) {
             let sample = process_tree::sample(self.pid);
             self.sampled = self.sampled.at_least(sample);
         }
+        let wall_over = Instant::now() >= self.wall_end();
         let (cpu_ms, memory_over) = match &self.group {
             // Once the kernel has had to kill, what is left of the program only drags on.
             Some(group) => (group.cpu_ms().unwrap_or(0), group.oom_kills().is_ok_and(|kills| kills > 0)),
@@ -64,15 +66,21 @@ impl Running {
         self.plan_look(cpu_ms, cores);
     }
 
+    /// When wall time is over. What the step has waited for a core is the machine's time, not the program's, and is
+    /// added, up to [`PATIENCE`] times the limit: a busy machine makes a run longer, it does not change its verdict.
+    fn wall_end(&self) -> Instant {
+        let waited = self.sampled.waited_ms.min(self.limits.wall_ms.saturating_mul(PATIENCE));
+        self.started + Duration::from_millis(self.limits.wall_ms.saturating_add(waited))
+    }
+
     /// The tree cannot use more than `cores` times the time that passes: looking sooner is pointless.
     fn plan_look(&mut self, cpu_ms: u64, cores: u32) {
         let now = Instant::now();
         let cpu_left = Duration::from_millis(self.limits.cpu_ms.saturating_sub(cpu_ms)) / cores.max(1);
         let longest = if self.group.is_some() { LONGEST_LOOK } else { MEMORY_LOOK };
         let next = now + cpu_left.clamp(SHORTEST_LOOK, longest);
-        let wall_end = self.started + Duration::from_millis(self.limits.wall_ms);
         self.next_look = match self.exceeded {
-            None => next.min(wall_end),
+            None => next.min(self.wall_end()),
             // Ended already; without namespaces a process may have slipped through.
             Some(_) => now + longest,
         };
