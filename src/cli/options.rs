@@ -79,7 +79,8 @@ pub struct ModelArgs {
     /// Answer from recordings or run journals instead of an endpoint.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub replay: Vec<PathBuf>,
-    /// Append every reply to this file, which `--replay` reads.
+    /// Append every reply as it comes in to this file, which `--replay` reads. Replies already in the journal are not asked
+    /// for, and so not recorded.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Sampling temperature.
@@ -116,6 +117,8 @@ pub struct ModelChoice {
     pub endpoint: Option<Arc<HttpModel>>,
     /// What it is, for people.
     pub label: String,
+    /// Whether the bundled replies answer.
+    pub bundled: bool,
 }
 
 impl ModelArgs {
@@ -152,12 +155,22 @@ impl ModelArgs {
         if !self.replay.is_empty() {
             let recording = Recording::load(&self.replay)?;
             let label = format!("{} recorded replies", recording.len());
-            return Ok(ModelChoice { model: Arc::new(ReplayModel::new(recording)), endpoint: None, label });
+            return Ok(ModelChoice {
+                model: Arc::new(ReplayModel::new(recording)),
+                endpoint: None,
+                label,
+                bundled: false,
+            });
         }
         if let Some(name) = &self.model {
             let endpoint = Arc::new(self.endpoint()?);
             let label = format!("{name} at {}", self.base_url);
-            return Ok(ModelChoice { model: endpoint.clone(), endpoint: Some(endpoint), label });
+            return Ok(ModelChoice {
+                model: endpoint.clone(),
+                endpoint: Some(endpoint),
+                label,
+                bundled: false,
+            });
         }
         let Some(lines) = bundled else {
             return Err(Error::usage("no model to ask").hint(
@@ -166,7 +179,8 @@ impl ModelArgs {
         };
         let recording = Recording::from_lines("data/quickstart", lines)?;
         let label = format!("{} bundled replies, written for the quickstart", recording.len());
-        Ok(ModelChoice { model: Arc::new(ReplayModel::new(recording)), endpoint: None, label })
+        let model = Arc::new(ReplayModel::new(recording));
+        Ok(ModelChoice { model, endpoint: None, label, bundled: true })
     }
 
     /// The endpoint, with its key. Only servers on this machine do without one.

@@ -85,6 +85,11 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
     let dir = Arc::new(RunDir::open_or_create(&out)?);
     let earlier: Option<RunFile> = dir.read_json()?;
+    if earlier.as_ref().is_some_and(|earlier| earlier.partition_rows == 0) {
+        return Err(Error::usage(format!("{}: `partition_rows` is 0", dir.run_json().display())).hint(
+            "the file was changed by hand: delete it and run again, answers are taken from the journal",
+        ));
+    }
     if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.pipeline != pipeline.name) {
         return Err(Error::usage(format!(
             "{} holds a run of the pipeline `{}`, not `{}`",
@@ -102,7 +107,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         paths => paths.to_vec(),
     };
     let options = args.seeds.options(paths, draft.reserved_columns());
-    let mut file = seed(args, &dir, &options, &languages, earlier, quiet)?;
+    let mut file = seed(args, &dir, &options, &languages, &pipeline.name, earlier, quiet)?;
     let store = Arc::new(SeedStore::open(&dir.seeds())?);
     let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
     draft.check(&columns)?;
@@ -133,7 +138,6 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .map(|step| step.name.clone())
             .zip(plan.fingerprints(&file.seeds_fingerprint(), &seen))
             .collect();
-        file.pipeline.clone_from(&pipeline.name);
         file.model = sampling.clone();
         file.answered_by.clone_from(&choice.label);
         file.sandbox = sandbox.as_ref().map(|sandbox| sandbox.describe()).unwrap_or_default();
@@ -158,13 +162,13 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             partition_rows: file.partition_rows,
             active: active_partitions(file.partition_rows, in_flight),
         });
-        let interrupts = tokio::spawn(interrupts(stop));
+        // Until the end: a caught Ctrl-C would otherwise do nothing at all while the tables are written.
+        tokio::spawn(interrupts(stop));
         let outcome = engine.run().await;
-        interrupts.abort();
         progress.finish();
         let outcome = outcome?;
         finish(&engine, &mut file, &outcome, started)?;
-        summary::print(&plan, &file, dir.path(), &progress.pending(), bundled.is_some())?;
+        summary::print(&plan, &file, dir.path(), &progress.pending(), choice.bundled)?;
         match outcome.stopped {
             Some(error) => Err(error),
             None => Ok(u8::from(file.state == State::Pending)),
@@ -178,24 +182,28 @@ fn seed(
     dir: &RunDir,
     options: &SeedOptions,
     languages: &Languages,
+    pipeline: &str,
     earlier: Option<RunFile>,
     quiet: bool,
 ) -> Result<RunFile> {
     let manifest = manifest(options, languages)?;
     let seed_options = Key::of(&[format!("{options:?}")]);
     if let Some(earlier) = earlier {
-        if let Some(wanted) = args.partition_size.filter(|wanted| *wanted != earlier.partition_rows) {
-            eprintln!(
-                "note: --partition-size {wanted} is ignored: partitions of this run have {} rows",
-                earlier.partition_rows
-            );
-        }
         if earlier.manifest == manifest && earlier.seed_options == seed_options && dir.seeds().exists() {
+            if let Some(wanted) = args.partition_size.filter(|wanted| *wanted != earlier.partition_rows) {
+                eprintln!(
+                    "note: --partition-size {wanted} is ignored: partitions of this run have {} rows",
+                    earlier.partition_rows
+                );
+            }
             return Ok(earlier);
         }
         eprintln!(
             "note: the seeds have changed since the last run; answers that still fit are taken from the journal"
         );
+        // From here on `seeds` may be others than those of run.json: a run that ends before it is written again
+        // must not pass them off as these.
+        dir.write_json(&RunFile { manifest: Vec::new(), ..earlier })?;
     }
     let bar = crate::cli::progress::ingest(&manifest, quiet);
     let ingested =
@@ -204,9 +212,9 @@ fn seed(
             bar.set_message(format!("{rows} seeds"));
         })?;
     bar.finish_and_clear();
-    Ok(RunFile {
+    let file = RunFile {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        pipeline: String::new(),
+        pipeline: pipeline.to_owned(),
         fingerprints: Vec::new(),
         templates: None,
         model: Default::default(),
@@ -219,7 +227,9 @@ fn seed(
         state: State::Running,
         counts: Default::default(),
         wall_ms: 0,
-    })
+    };
+    dir.write_json(&file)?;
+    Ok(file)
 }
 
 fn asks(plan: &Plan, resource: Resource) -> bool {

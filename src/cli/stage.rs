@@ -124,7 +124,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             return Ok(1);
         }
         drop(calls);
-        remove_journal(&journal)?;
+        remove(&journal, |path| std::fs::remove_dir_all(path))?;
         if !quiet {
             tell(&plan, &counts);
             let rejected = path_with(&args.output, REJECTED);
@@ -151,7 +151,8 @@ fn selected(pipeline: &Pipeline, names: &[String]) -> Result<Pipeline> {
 /// Takes every record through the stages.
 async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Counts> {
     let mut writer = RecordWriter::create(&args.output)?;
-    let mut rejected: Vec<RejectedRow> = Vec::new();
+    let rejected_path = path_with(&args.output, REJECTED);
+    let mut rejected: Option<RecordWriter> = None;
     let mut counts = Counts::default();
     let (mut row, mut written) = (0, 0);
     let op = plan.stages.last().map_or("", |stage| stage.op);
@@ -161,12 +162,18 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
         let columns: Vec<String> =
             batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
         plan.check(&columns).map_err(|error| error.context(args.input.display()))?;
-        let (batch, strangers) = known_languages(&args.input, &batch, row, &languages)?;
-        row += batch.num_rows() + strangers.len();
-        rejected.extend(strangers);
+        let (batch, mut leaving) = known_languages(&args.input, &batch, row, &languages)?;
+        row += batch.num_rows() + leaving.len();
         let result = execute(plan, 0..plan.stages.len(), batch, calls).await?;
         counts.merge(&result.counts);
-        rejected.extend(result.rejected);
+        leaving.extend(result.rejected);
+        if !leaving.is_empty() {
+            let file = match &mut rejected {
+                Some(file) => file,
+                None => rejected.insert(RecordWriter::create(&rejected_path)?),
+            };
+            file.write(&rejected_batch(&leaving)?)?;
+        }
         writer.write(&reference::write(&result.batch, op, written)?)?;
         written += result.batch.num_rows();
         if calls.stop.is_set() {
@@ -175,7 +182,10 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
     }
     if counts.pending() == 0 {
         writer.finish()?;
-        write_rejected(&path_with(&args.output, REJECTED), &rejected)?;
+        match rejected {
+            Some(rejected) => rejected.finish().map(drop)?,
+            None => remove(&rejected_path, |path| std::fs::remove_file(path))?,
+        }
     }
     Ok(counts)
 }
@@ -215,20 +225,6 @@ fn known_languages(
     Ok((batch, rejected))
 }
 
-fn write_rejected(path: &Path, rows: &[RejectedRow]) -> Result<()> {
-    if rows.is_empty() {
-        return match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", path, error))
-            }
-            _ => Ok(()),
-        };
-    }
-    let mut writer = RecordWriter::create(path)?;
-    writer.write(&rejected_batch(rows)?)?;
-    writer.finish().map(|_| ())
-}
-
 fn tell(plan: &Plan, counts: &Counts) {
     for stage in &plan.stages {
         let tally = counts.stage(&stage.name);
@@ -251,9 +247,10 @@ fn path_with(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn remove_journal(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir, error)),
+/// Removes what an earlier invocation left at `path`, if it did.
+fn remove(path: &Path, how: fn(&Path) -> std::io::Result<()>) -> Result<()> {
+    match how(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
         _ => Ok(()),
     }
 }

@@ -22,7 +22,7 @@ use crate::llm::key::request_key;
 use crate::llm::recorder::Recorder;
 use crate::retry::{RetryPolicy, with_retries};
 use crate::sandbox::Sandbox;
-use crate::sandbox::job::Job;
+use crate::sandbox::job::{Job, Verdict};
 use crate::stages::{Answer, Request, Resource};
 
 /// What effects ask, and how hard they may.
@@ -62,7 +62,8 @@ pub struct Calls {
     model_slots: Semaphore,
     sandbox_slots: Semaphore,
     journals: HashMap<Arc<str>, Journal>,
-    in_flight: Mutex<HashMap<Key, Pending>>,
+    /// By stage too: an answer is journaled for the stage that asked, so another stage cannot share it.
+    in_flight: Mutex<HashMap<(Arc<str>, Key), Pending>>,
     /// Told to stop by the user or by the first error that concerns every row.
     pub stop: Arc<Stop>,
     observer: Arc<dyn Observer>,
@@ -77,8 +78,8 @@ impl Calls {
         observer: Arc<dyn Observer>,
     ) -> Self {
         Self {
-            model_slots: Semaphore::new(resources.model_in_flight.max(1)),
-            sandbox_slots: Semaphore::new(resources.sandbox_in_flight.max(1)),
+            model_slots: Semaphore::new(resources.model_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            sandbox_slots: Semaphore::new(resources.sandbox_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             resources,
             journals,
             in_flight: Mutex::default(),
@@ -116,17 +117,19 @@ impl Calls {
         }
         let call = {
             let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+            let call = (asker.stage.clone(), key);
             let begin = || {
                 let calls = self.clone();
+                let call = call.clone();
                 async move {
                     let result = calls.ask(&asker, request, key).await;
-                    calls.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                    calls.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
                     result
                 }
                 .boxed()
                 .shared()
             };
-            in_flight.entry(key).or_insert_with(begin).clone()
+            in_flight.entry(call.clone()).or_insert_with(begin).clone()
         };
         call.await
     }
@@ -135,7 +138,7 @@ impl Calls {
     fn key(&self, asker: &Asker, request: &Request) -> Result<Key, Fault> {
         match request {
             Request::Model { sampling, messages } => Ok(request_key(sampling, messages, asker.sample)),
-            Request::Sandbox(job) => {
+            Request::Sandbox { job, .. } => {
                 let identity = self.sandbox()?.identity(&job.language);
                 let job = serde_json::to_vec(job).map_err(|error| internal(&error))?;
                 Ok(Key::of(&[identity.as_bytes(), &job]))
@@ -150,12 +153,13 @@ impl Calls {
             Request::Model { .. } => {
                 serde_json::from_slice::<Recorded<Reply>>(&payload).map(|found| Answer::Model(found.answer))
             }
-            Request::Sandbox(_) => serde_json::from_slice(&payload)
-                .map(|found: Recorded<crate::sandbox::job::Verdict>| Answer::Sandbox(found.answer)),
+            Request::Sandbox { keep_bytes, .. } => serde_json::from_slice::<Recorded<Verdict>>(&payload)
+                .map(|found| Answer::Sandbox(found.answer.shortened(*keep_bytes))),
         };
-        self.observer.event(&Event::Found(request.resource()));
         // A record that passed its checksum but does not decode was written by another version: ask again.
-        Ok(decoded.ok().map(Arc::new))
+        let Ok(answer) = decoded else { return Ok(None) };
+        self.observer.event(&Event::Found(request.resource()));
+        Ok(Some(Arc::new(answer)))
     }
 
     async fn ask(&self, asker: &Asker, request: Request, key: Key) -> Result<Arc<Answer>, Fault> {
@@ -185,7 +189,10 @@ impl Calls {
                 };
                 self.ask_model(asker, &request).await
             }
-            Request::Sandbox(job) => self.ask_sandbox(asker, &job, key).await,
+            Request::Sandbox { job, keep_bytes } => self
+                .ask_sandbox(asker, &job, key)
+                .await
+                .map(|verdict| Answer::Sandbox(verdict.shortened(keep_bytes))),
         };
         self.observer.event(&Event::Asked(resource));
         if let Err(fault) = &result
@@ -200,18 +207,19 @@ impl Calls {
         let model = self.resources.model.as_ref().ok_or_else(|| internal(&"no model is configured"))?;
         let (reply, attempts) = self.with_retries(asker, || model.ask(request)).await?;
         let recorded = recorded(asker, request.key, attempts, reply);
-        self.write_down(asker, request.key, &recorded)?;
+        // Recorded first: what the journal has is never asked again, so a kill in between would leave a gap here.
         if let Some(recorder) = &self.resources.recorder {
             recorder.record(&recorded).map_err(|error| self.broken(error))?;
         }
+        self.write_down(asker, request.key, &recorded)?;
         Ok(Answer::Model(recorded.answer))
     }
 
-    async fn ask_sandbox(&self, asker: &Asker, job: &Job, key: Key) -> Result<Answer, Fault> {
+    async fn ask_sandbox(&self, asker: &Asker, job: &Job, key: Key) -> Result<Verdict, Fault> {
         let sandbox = self.sandbox()?;
         let (verdict, attempts) = self.with_retries(asker, || sandbox.run(job)).await?;
         self.write_down(asker, key, &recorded(asker, key, attempts, &verdict))?;
-        Ok(Answer::Sandbox(verdict))
+        Ok(verdict)
     }
 
     async fn with_retries<'a, T>(
@@ -248,7 +256,7 @@ impl Request {
     pub fn resource(&self) -> Resource {
         match self {
             Self::Model { .. } => Resource::Model,
-            Self::Sandbox(_) => Resource::Sandbox,
+            Self::Sandbox { .. } => Resource::Sandbox,
         }
     }
 }

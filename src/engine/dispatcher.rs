@@ -190,5 +190,5 @@ pub fn partition_rows(rows: u64, wanted: Option<usize>) -> usize {
 
 /// Partitions to have under way: enough rows for every slot several times over, never fewer than four partitions.
 pub fn active_partitions(partition_rows: usize, in_flight: usize) -> usize {
-    (6 * in_flight).div_ceil(partition_rows).max(4)
+    in_flight.saturating_mul(6).div_ceil(partition_rows).max(4)
 }

@@ -1,5 +1,6 @@
 //! One step over one partition: prompts, the effect's calls, the pure stages after it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
@@ -164,10 +165,15 @@ fn everything(batch: &RecordBatch, change: &Change) -> Result<RecordBatch> {
 pub async fn on_rayon<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let (done, result) = tokio::sync::oneshot::channel();
     rayon::spawn(move || {
+        // Rayon ends the process when a task panics; one bad partition must not take the others' calls with it.
+        let worked = catch_unwind(AssertUnwindSafe(work));
         // The receiver is gone only when the run is being torn down.
-        let _ = done.send(work());
+        let _ = done.send(worked.unwrap_or_else(|_| Err(defect())));
     });
-    result
-        .await
-        .unwrap_or_else(|_| Err(Error::environment("a worker thread died; this is a defect of autocodegen")))
+    result.await.unwrap_or_else(|_| Err(defect()))
+}
+
+fn defect() -> Error {
+    Error::environment("a worker thread panicked; this is a defect of autocodegen")
+        .hint("everything answered so far is kept: run the same command again to resume")
 }

@@ -21,8 +21,9 @@ use crate::plan::Plan;
 use crate::sandbox::job::Verdict;
 use crate::stages::Resource;
 
-/// Records gathered before they are written as a batch.
+/// Records gathered before they are written as a batch, and the bytes of them: programs' outputs can be 16 MiB each.
 const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 32 << 20;
 
 /// Writes `dataset/`, `rejected/`, `replies/`, `verdicts/` and `stages.parquet` of the run.
 ///
@@ -49,6 +50,10 @@ pub fn write(engine: &Engine, counts: &Counts) -> Result<()> {
         let schema = part::schema(first)?;
         let plain = Arc::new(Schema::new(schema.fields().clone()));
         table(&run.dataset(), finished, &plain)?;
+    } else if run.dataset().exists() {
+        // It was made of parts that are there no more.
+        let dir = run.dataset();
+        std::fs::remove_dir_all(&dir).map_err(|error| Error::io("remove", &dir, error))?;
     }
     replies(engine, &run.replies())?;
     verdicts(engine, &run.verdicts())?;
@@ -89,6 +94,7 @@ fn journal_table<A: serde::de::DeserializeOwned>(
 ) -> Result<()> {
     let mut writer = DatasetWriter::create(dir, &batch_of(&[])?.schema(), &BTreeMap::new())?;
     let mut records: Vec<Recorded<A>> = Vec::with_capacity(BATCH);
+    let mut bytes = 0;
     for journal in journals(engine, resource) {
         journal.for_each(&mut |key, payload| {
             let record = serde_json::from_slice(payload).map_err(|error| {
@@ -96,9 +102,11 @@ fn journal_table<A: serde::de::DeserializeOwned>(
                     .hint("the run directory was written by another version of autocodegen: use a new --out")
             })?;
             records.push(record);
-            if records.len() == BATCH {
+            bytes += payload.len();
+            if records.len() == BATCH || bytes >= BATCH_BYTES {
                 writer.write(&batch_of(&records)?)?;
                 records.clear();
+                bytes = 0;
             }
             Ok(())
         })?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
@@ -20,18 +21,52 @@ const MARK: &str = ".tmp-";
 /// # Errors
 /// Those of `fill`, and I/O errors; the file that was at `path` before is then untouched.
 pub fn write_file(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let dir = parent(path);
-    fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
-    // The umask still applies; tempfile's own default would be readable by the owner only.
-    let mut temp = tempfile::Builder::new()
-        .prefix(&temp_prefix(path))
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(dir)
-        .map_err(|error| Error::io("create a file in", dir, error))?;
-    fill(temp.as_file_mut())?;
-    temp.as_file().sync_all().map_err(|error| Error::io("write", path, error))?;
-    temp.persist(path).map_err(|error| Error::io("rename a finished file to", path, error.error))?;
-    sync_dir(dir)
+    let (new, mut file) = NewFile::create(path)?;
+    fill(&mut file)?;
+    new.place()
+}
+
+/// A file being written beside the path it will have: [`write_file`] for writers that own their file. Dropped before
+/// [`NewFile::place`], it is removed.
+pub struct NewFile {
+    path: PathBuf,
+    temp: NamedTempFile,
+}
+
+impl NewFile {
+    /// Creates the file, and the directory above it.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn create(path: &Path) -> Result<(Self, File)> {
+        let dir = parent(path);
+        fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
+        let failed = |error| Error::io("create a file in", dir, error);
+        // The umask still applies; tempfile's own default would be readable by the owner only.
+        let temp = tempfile::Builder::new()
+            .prefix(&temp_prefix(path))
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(dir)
+            .map_err(failed)?;
+        let file = temp.as_file().try_clone().map_err(failed)?;
+        Ok((Self { path: path.to_owned(), temp }, file))
+    }
+
+    /// The path it will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the complete file its path, replacing what was there.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn place(self) -> Result<()> {
+        let Self { path, temp } = self;
+        temp.as_file().sync_all().map_err(|error| Error::io("write", &path, error))?;
+        temp.persist(&path).map_err(|error| Error::io("rename a finished file to", &path, error.error))?;
+        sync_dir(parent(&path))
+    }
 }
 
 /// A new empty directory beside `path`, to be filled and handed to [`replace_dir`].

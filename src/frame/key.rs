@@ -46,7 +46,14 @@ pub fn row_id(language: &str, text: &str, ordinal: u64) -> String {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        // Hex digits are always UTF-8.
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -87,5 +94,17 @@ impl TryFrom<String> for Key {
 impl From<Key> for String {
     fn from(key: Key) -> Self {
         key.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_32_lower_case_digits_and_back() {
+        let key = Key::from_bytes(std::array::from_fn(|at| (at * 17) as u8));
+        assert_eq!(key.to_string(), "00112233445566778899aabbccddeeff");
+        assert_eq!(key.to_string().parse::<Key>().unwrap(), key);
     }
 }

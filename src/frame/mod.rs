@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod columns;
+mod contained;
 pub mod dataset;
 pub mod export;
 pub mod ingest;
@@ -10,7 +11,6 @@ pub mod json_object;
 pub mod key;
 mod lines;
 pub mod part;
-mod partial;
 pub mod recorded;
 pub mod records;
 pub mod rejects;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
@@ -12,8 +11,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use crate::error::{Error, Result};
-use crate::frame::atomic;
 use crate::frame::table_file::{Rows, TableFile, bare};
+use crate::frame::{atomic, contained};
 
 /// Writes `batches` as the sealed part `path`, with `metadata` in the file's key-value metadata.
 ///
@@ -150,19 +149,8 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     })
 }
 
-/// Runs `read`, which reads the Parquet file `path`, and turns a panic into an error that names the file.
-///
-/// The parquet crate checks most of what it reads, but asserts some of it: a flipped bit in a footer can panic.
-/// Whatever `read` has borrowed must not be used again after an error.
-///
-/// # Errors
-/// Those of `read`, and its panics.
-pub fn contain_panics<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-        let why = panic.downcast_ref::<&str>().map(|why| (*why).to_owned());
-        let why = why.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(unreadable(path, why.unwrap_or_else(|| "the reader panicked".into())))
-    })
+fn contain_panics<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    contained::panics(read, |why| unreadable(path, why))
 }
 
 fn key_values(builder: &ParquetRecordBatchReaderBuilder<File>) -> BTreeMap<String, String> {

@@ -17,7 +17,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema};
 pub use self::writer::{RecordWriter, json_lines};
 use crate::error::Result;
 use crate::frame::columns::{is_string, json_field, json_texts};
-use crate::frame::ingest::parquet::{damaged, open};
+use crate::frame::ingest::parquet::{Batches, damaged, open};
 use crate::frame::lines::head_of;
 
 /// Batches of the records in a JSONL (plain, gzip, zstd) or Parquet file: all with the same schema, at least one even
@@ -38,13 +38,13 @@ pub fn read_records(path: &Path, batch_rows: usize) -> Result<Records> {
 fn read_parquet(path: &Path, batch_rows: usize) -> Result<Records> {
     let file = open(path)?;
     let empty = (file.metadata().file_metadata().num_rows() == 0).then(|| file.schema().clone());
-    let batches = file.with_batch_size(batch_rows).build().map_err(|error| damaged(path, &error))?;
+    let batches = Batches::of(path, file.with_batch_size(batch_rows))?;
     let path = path.to_owned();
     let empty = empty.map(|schema| Ok(RecordBatch::new_empty(schema)));
     let batches = empty.into_iter().chain(batches);
     Ok(Box::new(
         batches
-            .map(move |batch| batch.and_then(|batch| plain(&batch)).map_err(|error| damaged(&path, &error))),
+            .map(move |batch| batch.and_then(|batch| plain(&batch).map_err(|error| damaged(&path, &error)))),
     ))
 }
 

@@ -184,6 +184,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_step_runs_is_part_of_its_fingerprint() {
+        let mut pipeline = Pipeline::load("synthesize").unwrap();
+        let languages = ["python".to_owned()];
+        let before = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages);
+        let verify = pipeline.stages.iter_mut().find(|stage| stage.name == "verify").unwrap();
+        let swapped = ["demo_test_func", "full_test_func"].map(|name| toml::Value::String(name.into()));
+        verify.keys.insert("tests".into(), toml::Value::Array(swapped.into()));
+        let after = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages);
+        assert_eq!(before[..3], after[..3]);
+        assert_ne!(before[3], after[3]);
+    }
+
+    #[test]
     fn fingerprints_chain() {
         let mut pipeline = Pipeline::load("synthesize").unwrap();
         let languages = ["python".to_owned()];

@@ -157,3 +157,19 @@ pub struct Verdict {
     /// Isolation in force, e.g. `namespaces+cgroup-v1+seccomp`.
     pub isolation: String,
 }
+
+impl Verdict {
+    /// The verdict with at most `bytes` of each text the program or its compiler wrote, marked as truncated when
+    /// that cuts stdout or stderr.
+    #[must_use]
+    pub fn shortened(mut self, bytes: usize) -> Self {
+        self.truncated |= self.stdout.len().max(self.stderr.len()) > bytes;
+        for text in [&mut self.stdout, &mut self.stderr, &mut self.compile_message] {
+            if text.len() > bytes {
+                text.truncate(text.floor_char_boundary(bytes));
+                text.shrink_to_fit();
+            }
+        }
+        self
+    }
+}

@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::frame::schema;
@@ -86,12 +85,17 @@ pub enum Request {
         messages: Vec<Message>,
     },
     /// A program to run.
-    Sandbox(Job),
+    Sandbox {
+        /// The program.
+        job: Job,
+        /// Longest stdout and stderr to hand back, bytes each. The journal has all of it: a partition of programs
+        /// that print megabytes would not fit into memory.
+        keep_bytes: usize,
+    },
 }
 
 /// What came back for a [`Request`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// The sandbox's verdict.
     Sandbox(Verdict),

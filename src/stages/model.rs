@@ -76,7 +76,7 @@ impl Effect for Ask {
             .map(|(row, answers)| {
                 let Some(Answer::Model(reply)) = answers.first() else { return None };
                 let problem = if !WHOLE.contains(&reply.finish_reason.as_str()) {
-                    Some((format!("finish_reason_{}", code(&reply.finish_reason)), finish_detail(reply)))
+                    Some((format!("finish_reason_{}", reason(&reply.finish_reason)), finish_detail(reply)))
                 } else if reply.output.trim().is_empty() {
                     Some(("empty_reply".to_owned(), "the reply has no text".to_owned()))
                 } else {
@@ -99,7 +99,15 @@ fn finish_detail(reply: &crate::llm::chat::Reply) -> String {
     }
 }
 
-/// A finish reason comes from the endpoint: only word characters of it, and not many, go into a code.
+/// Finish reasons that rows are counted by. Others are `other`: an endpoint may make up a new one for every reply.
+const COUNTED: [&str; 6] =
+    ["length", "content_filter", "tool_calls", "function_call", "insufficient_system_resource", "error"];
+
+fn reason(reported: &str) -> &'static str {
+    COUNTED.into_iter().find(|known| *known == reported).unwrap_or("other")
+}
+
+/// A finish reason comes from the endpoint: only word characters of it, and not many, are told.
 fn code(reason: &str) -> String {
     reason.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect()
 }

@@ -33,7 +33,12 @@ struct Config {
 
 struct Run {
     config: Config,
+    /// See [`Request::Sandbox`].
+    keep_bytes: usize,
 }
+
+/// Least of a program's output to keep in frames, bytes: enough for people to see what it did.
+const KEEP_BYTES: usize = 64 << 10;
 
 /// The result column of a test column: `full_test_func` -> `full_test_result`.
 pub fn result_column(tests: &str) -> String {
@@ -50,6 +55,7 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let sandbox = context.sandbox.clone();
     let limits = serde_json::to_string(&config.limits)
         .map_err(|error| Error::usage(format!("stage `{}`: limits: {error}", spec.name)))?;
+    let columns = format!("{} {:?}", config.solution, config.tests);
     Ok(Stage {
         name: spec.name.as_str().into(),
         op: "run",
@@ -59,9 +65,9 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
         requests: Some((Resource::Sandbox, config.tests.len())),
         depends: Box::new(move |language| {
             let identity = sandbox.as_ref().map(|sandbox| sandbox.identity(language)).unwrap_or_default();
-            vec![limits.clone(), identity]
+            vec![columns.clone(), limits.clone(), identity]
         }),
-        work: Work::Effect(Box::new(Run { config })),
+        work: Work::Effect(Box::new(Run { config, keep_bytes: context.max_output_bytes.max(KEEP_BYTES) })),
     })
 }
 
@@ -72,12 +78,13 @@ impl Effect for Run {
         let tests = self.config.tests.iter().map(|name| strings(batch, name)).collect::<Result<Vec<_>>>()?;
         let rows = (0..batch.num_rows()).map(|row| {
             let job = |tests: &&StringArray| {
-                Request::Sandbox(Job {
+                let job = Job {
                     language: languages.value(row).to_owned(),
                     source: unfence(solutions.value(row)).into_owned(),
                     tests: Some(unfence(tests.value(row)).into_owned()),
                     limits: self.config.limits,
-                })
+                };
+                Request::Sandbox { job, keep_bytes: self.keep_bytes }
             };
             tests.iter().map(job).collect()
         });
@@ -92,10 +99,23 @@ impl Effect for Run {
             .collect();
         let mut add: Vec<(String, ArrayRef)> = vec![(SUCCESS.into(), Arc::new(success))];
         for (run, tests) in self.config.tests.iter().enumerate() {
-            let verdicts = answers.iter().map(|runs| runs.get(run).map(serde_json::to_string).transpose());
-            let column: StringArray = verdicts.collect::<Result<_, _>>().map_err(|error| {
+            let verdicts = answers.iter().map(|runs| match runs.get(run) {
+                Some(Answer::Sandbox(verdict)) => serde_json::to_string(verdict).map(Some),
+                _ => Ok(None),
+            });
+            let verdicts: Vec<Option<String>> = verdicts.collect::<Result<_, _>>().map_err(|error| {
                 Error::usage(format!("a verdict of `{tests}` cannot be written as JSON: {error}"))
             })?;
+            let bytes: usize = verdicts.iter().flatten().map(String::len).sum();
+            if i32::try_from(bytes).is_err() {
+                return Err(Error::usage(format!(
+                    "the runs of `{tests}` printed {bytes} bytes in one partition"
+                ))
+                .hint(
+                    "give a smaller --max-output-bytes, or start a new run with a smaller --partition-size",
+                ));
+            }
+            let column = StringArray::from(verdicts);
             debug_assert_eq!(column.len(), batch.num_rows());
             add.push((result_column(tests), Arc::new(column)));
         }

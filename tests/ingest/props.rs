@@ -81,3 +81,29 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever bytes of a Parquet input are overwritten: seeds or an error, no panic.
+    #[test]
+    fn a_damaged_parquet_input_does_not_panic(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let bench = Bench::new();
+        let path = bench.path("seeds.parquet");
+        let texts = StringArray::from_iter_values((0..50).map(|n| format!("print({n})")));
+        let languages = StringArray::from(vec!["python"; 50]);
+        parquet(&path, vec![("text", Arc::new(texts)), ("language", Arc::new(languages))]);
+        let mut bytes = fs::read(&path).unwrap();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        fs::write(&path, bytes).unwrap();
+        let _ = bench.ingest(&bench.options(&["seeds.parquet"]));
+        if let Ok(records) = autocodegen::frame::records::read_records(&path, 16) {
+            prop_assert!(records.count() <= 1024);
+        }
+    }
+}

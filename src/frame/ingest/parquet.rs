@@ -15,6 +15,7 @@ use super::jsonl::no_text_column;
 use super::{LANGUAGE_COLUMNS, SeedOptions, TEXT_COLUMNS};
 use crate::error::{Error, Result};
 use crate::frame::columns::{ColumnType, Columns, is_string};
+use crate::frame::contained;
 
 const BATCH_ROWS: usize = 1024;
 
@@ -69,8 +70,8 @@ impl ParquetInput {
     }
 
     /// The file's rows.
-    pub(super) fn batches(&self) -> Result<ParquetRecordBatchReader> {
-        open(&self.path)?.with_batch_size(BATCH_ROWS).build().map_err(|error| damaged(&self.path, &error))
+    pub(super) fn batches(&self) -> Result<Batches> {
+        Batches::of(&self.path, open(&self.path)?.with_batch_size(BATCH_ROWS))
     }
 
     /// The records of a batch whose first row is row `first` of the file, counted from 1.
@@ -133,7 +134,41 @@ impl ParquetInput {
 /// It does not open, or is no complete Parquet file.
 pub(in crate::frame) fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, &error))
+    let open = || ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, &error));
+    contained::panics(open, |why| damaged(path, &why))
+}
+
+/// The batches of a Parquet file, none after an error.
+pub(in crate::frame) struct Batches {
+    path: PathBuf,
+    reader: Option<ParquetRecordBatchReader>,
+}
+
+impl Batches {
+    /// What `builder`, which reads `path`, is set to read.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub(in crate::frame) fn of(path: &Path, builder: ParquetRecordBatchReaderBuilder<File>) -> Result<Self> {
+        let build = || builder.build().map_err(|error| damaged(path, &error));
+        let reader = contained::panics(build, |why| damaged(path, &why))?;
+        Ok(Self { path: path.to_owned(), reader: Some(reader) })
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Self { path, reader } = self;
+        let next = reader.as_mut()?;
+        let read = || next.next().transpose().map_err(|error| damaged(path, &error));
+        let batch = contained::panics(read, |why| damaged(path, &why));
+        if batch.is_err() {
+            *reader = None;
+        }
+        batch.transpose()
+    }
 }
 
 /// The error for a Parquet file that does not read.

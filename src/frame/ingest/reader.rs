@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use super::block::{Block, Checks};
 use super::inputs::{Format, Input};
 use super::jsonl::JsonlInput;
-use super::parquet::{ParquetInput, damaged};
+use super::parquet::ParquetInput;
 use super::sources::{self, SourceInput};
 use super::{Languages, SeedOptions};
 use crate::error::Result;
@@ -132,7 +132,7 @@ impl<'r> Outbox<'_, 'r> {
             Prepared::Parquet(parquet) => {
                 let mut first = 1;
                 for batch in parquet.batches()? {
-                    let batch = batch.map_err(|error| damaged(&input.path, &error))?;
+                    let batch = batch?;
                     let (size, rows) = (batch.get_array_memory_size(), batch.num_rows() as u64);
                     self.add(Chunk::Rows(parquet, batch, first), size, done);
                     first += rows;

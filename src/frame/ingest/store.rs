@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 
-use super::parquet::{damaged, open};
+use super::parquet::{Batches, open};
 use super::writer::GROUP_ROWS;
 use crate::error::{Error, Result};
 
@@ -85,14 +85,11 @@ impl SeedFile {
     /// Rows `from..to` of this file; only the row groups that hold them are decoded.
     fn read(&self, from: u64, to: u64) -> Result<Vec<RecordBatch>> {
         let groups = (from as usize / GROUP_ROWS)..(to as usize).div_ceil(GROUP_ROWS);
-        open(&self.path)?
+        let rows = open(&self.path)?
             .with_row_groups(groups.clone().collect())
             .with_offset(from as usize - groups.start * GROUP_ROWS)
             .with_limit((to - from) as usize)
-            .with_batch_size(GROUP_ROWS)
-            .build()
-            .map_err(|error| damaged(&self.path, &error))?
-            .map(|batch| batch.map_err(|error| damaged(&self.path, &error)))
-            .collect()
+            .with_batch_size(GROUP_ROWS);
+        Batches::of(&self.path, rows)?.collect()
     }
 }

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::block::Rejection;
 use crate::error::{Error, Result};
-use crate::frame::partial::{PartialFile, partial_path};
+use crate::frame::atomic::{self, NewFile};
 use crate::frame::schema;
 
 /// Rows of a row group.
@@ -65,9 +65,7 @@ struct OpenFile {
 
 impl SeedWriter {
     pub(super) fn create(target: &Path, schema: SchemaRef) -> Result<Self> {
-        let dir = partial_path(target);
-        remove(&dir)?;
-        std::fs::create_dir_all(&dir).map_err(|error| Error::io("create", &dir, error))?;
+        let dir = atomic::temp_dir(target)?;
         let rows = BatchCoalescer::new(schema.clone(), GROUP_ROWS);
         Ok(Self { target: target.into(), dir, schema, rows, file: None, files: 0, finished: false })
     }
@@ -115,17 +113,16 @@ impl SeedWriter {
         self.rows.finish_buffered_batch().map_err(|error| self.unfit(&error))?;
         self.write_groups()?;
         self.close_file()?;
-        remove(&self.target)?;
-        std::fs::rename(&self.dir, &self.target).map_err(|error| Error::io("create", &self.target, error))?;
+        atomic::replace_dir(&self.dir, &self.target)?;
         self.finished = true;
-        sync_folder_of(&self.target)
+        Ok(())
     }
 }
 
 impl Drop for SeedWriter {
     fn drop(&mut self) {
         if !self.finished {
-            // Best effort: the next ingest removes what is left.
+            // Best effort: what is left goes when the run is next opened.
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
@@ -183,13 +180,13 @@ fn encode(
 
 /// Writes rejected rows to one file, put in place by [`RejectedWriter::finish`].
 pub(super) struct RejectedWriter {
-    place: PartialFile,
+    place: NewFile,
     writer: ArrowWriter<File>,
 }
 
 impl RejectedWriter {
     pub(super) fn create(target: &Path) -> Result<Self> {
-        let (place, file) = PartialFile::create(target)?;
+        let (place, file) = NewFile::create(target)?;
         let writer = ArrowWriter::try_new(file, schema::rejected_schema(), Some(properties()))
             .map_err(|error| unwritten(target, error))?;
         Ok(Self { place, writer })
@@ -212,27 +209,11 @@ impl RejectedWriter {
         batch
             .map_err(Into::into)
             .and_then(|batch| self.writer.write(&batch))
-            .map_err(|error| unwritten(self.place.target(), error))
+            .map_err(|error| unwritten(self.place.path(), error))
     }
 
     pub(super) fn finish(self) -> Result<()> {
-        let file = self.writer.into_inner().map_err(|error| unwritten(self.place.target(), error))?;
-        self.place.place(&file)
+        self.writer.close().map_err(|error| unwritten(self.place.path(), error))?;
+        self.place.place()
     }
-}
-
-fn remove(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir, error)),
-        _ => Ok(()),
-    }
-}
-
-/// Makes a rename in the folder of `path` last through a power cut.
-fn sync_folder_of(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| Error::io("write", folder, error))
 }

@@ -15,16 +15,16 @@ use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::frame::atomic::NewFile;
 use crate::frame::columns::is_json_text;
 use crate::frame::ingest::writer::properties;
-use crate::frame::partial::PartialFile;
 
 /// Rows turned into JSON by one task.
 const SLICE_ROWS: usize = 128;
 
 /// Writes a JSONL (`.gz` and `.zst` compress) or `.parquet` file, which appears only when finished.
 pub struct RecordWriter {
-    place: PartialFile,
+    place: NewFile,
     output: Output,
     rows: u64,
 }
@@ -43,7 +43,7 @@ impl RecordWriter {
     /// # Errors
     /// The file cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
-        let (place, file) = PartialFile::create(path)?;
+        let (place, file) = NewFile::create(path)?;
         let output = match path.extension().and_then(|extension| extension.to_str()) {
             Some("parquet") => Output::Parquet(file, None),
             Some("gz") => Output::Gzip(GzEncoder::new(BufWriter::new(file), flate2::Compression::default())),
@@ -62,7 +62,7 @@ impl RecordWriter {
     /// The disk; in Parquet, a schema other than that of the first batch.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows() as u64;
-        let target = self.place.target();
+        let target = self.place.path();
         let lines = match &mut self.output {
             Output::Plain(file) => to_lines(batch, file),
             Output::Gzip(file) => to_lines(batch, file),
@@ -81,24 +81,26 @@ impl RecordWriter {
     /// # Errors
     /// The disk; a Parquet file that never got a batch.
     pub fn finish(self) -> Result<u64> {
-        let file = self.output.finish().map_err(|error| Error::io("write", self.place.target(), error))?;
-        self.place.place(&file)?;
+        self.output.finish().map_err(|error| Error::io("write", self.place.path(), error))?;
+        self.place.place()?;
         Ok(self.rows)
     }
 }
 
 impl Output {
-    fn finish(self) -> std::io::Result<File> {
-        let file = match self {
+    fn finish(self) -> std::io::Result<()> {
+        let mut file = match self {
             Self::Plain(file) => file,
             Self::Gzip(file) => file.finish()?,
             Self::Zstd(file) => file.finish()?,
-            Self::Parquet(_, Some((_, rows))) => return rows.into_inner().map_err(std::io::Error::other),
+            Self::Parquet(_, Some((_, rows))) => {
+                return rows.close().map(drop).map_err(std::io::Error::other);
+            }
             Self::Parquet(_, None) => {
                 return Err(std::io::Error::other("there is nothing to say what the columns are"));
             }
         };
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)
+        file.flush()
     }
 }
 
