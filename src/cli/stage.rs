@@ -162,17 +162,17 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
         let columns: Vec<String> =
             batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
         plan.check(&columns).map_err(|error| error.context(args.input.display()))?;
-        let (batch, mut gone) = known_languages(&args.input, &batch, row, &languages)?;
-        row += batch.num_rows() + gone.len();
+        let (batch, mut leaving) = known_languages(&args.input, &batch, row, &languages)?;
+        row += batch.num_rows() + leaving.len();
         let result = execute(plan, 0..plan.stages.len(), batch, calls).await?;
         counts.merge(&result.counts);
-        gone.extend(result.rejected);
-        if !gone.is_empty() {
+        leaving.extend(result.rejected);
+        if !leaving.is_empty() {
             let file = match &mut rejected {
                 Some(file) => file,
                 None => rejected.insert(RecordWriter::create(&rejected_path)?),
             };
-            file.write(&rejected_batch(&gone)?)?;
+            file.write(&rejected_batch(&leaving)?)?;
         }
         writer.write(&reference::write(&result.batch, op, written)?)?;
         written += result.batch.num_rows();
