@@ -71,12 +71,18 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Base URL of an OpenAI-compatible endpoint.
-    #[arg(long, value_name = "URL", env = "OPENAI_BASE_URL", default_value = "https://api.openai.com/v1")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OPENAI_BASE_URL",
+        hide_env_values = true,
+        default_value = "https://api.openai.com/v1"
+    )]
     pub base_url: String,
     /// Environment variable that holds the key.
     #[arg(long, value_name = "VARIABLE", default_value = "OPENAI_API_KEY")]
     pub api_key_env: String,
-    /// Answer from recordings or run journals instead of an endpoint.
+    /// Answer from recordings that `--record` made, instead of an endpoint.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub replay: Vec<PathBuf>,
     /// Append every reply as it comes in to this file, which `--replay` reads. Replies already in the journal are not asked

@@ -81,7 +81,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         return dry_run::run(args, &draft, &languages);
     }
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
-    let choice = args.model.choose(bundled.as_deref())?;
+    let asks_model = asks(&draft, Resource::Model);
+    let choice = asks_model.then(|| args.model.choose(bundled.as_deref())).transpose()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
     let dir = Arc::new(RunDir::open_or_create(&out)?);
     let earlier: Option<RunFile> = dir.read_json()?;
@@ -122,7 +123,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             true => Some(args.sandbox.choose()?),
             false => None,
         };
-        if let Some(endpoint) = choice.endpoint.as_ref().filter(|_| asks(&draft, Resource::Model)) {
+        if let Some(endpoint) = choice.as_ref().and_then(|choice| choice.endpoint.as_ref()) {
             endpoint.check(&sampling).await?;
         }
         let plan = Arc::new(Plan::build(&pipeline, &context(sandbox.clone()))?);
@@ -139,7 +140,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .zip(plan.fingerprints(&file.seeds_fingerprint(), &seen))
             .collect();
         file.model = sampling.clone();
-        file.answered_by.clone_from(&choice.label);
+        file.answered_by = choice.as_ref().map(|choice| choice.label.clone()).unwrap_or_default();
         file.sandbox = sandbox.as_ref().map(|sandbox| sandbox.describe()).unwrap_or_default();
         file.state = State::Running;
         dir.write_json(&file)?;
@@ -147,7 +148,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         let progress = Arc::new(Progress::new(&plan, store.rows(), quiet));
         let stop = Arc::new(Stop::default());
         let calls = Arc::new(Calls::new(
-            resources(args, &choice, sandbox)?,
+            resources(args, choice.as_ref(), sandbox)?,
             journals(&plan, &dir)?,
             stop.clone(),
             progress.clone(),
@@ -168,7 +169,13 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         progress.finish();
         let outcome = outcome?;
         finish(&engine, &mut file, &outcome, started)?;
-        summary::print(&plan, &file, dir.path(), &progress.pending(), choice.bundled)?;
+        summary::print(
+            &plan,
+            &file,
+            dir.path(),
+            &progress.pending(),
+            choice.is_some_and(|choice| choice.bundled),
+        )?;
         match outcome.stopped {
             Some(error) => Err(error),
             None => Ok(u8::from(file.state == State::Pending)),
@@ -236,9 +243,13 @@ fn asks(plan: &Plan, resource: Resource) -> bool {
     plan.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
 }
 
-fn resources(args: &Args, choice: &ModelChoice, sandbox: Option<Arc<dyn Sandbox>>) -> Result<Resources> {
+fn resources(
+    args: &Args,
+    choice: Option<&ModelChoice>,
+    sandbox: Option<Arc<dyn Sandbox>>,
+) -> Result<Resources> {
     Ok(Resources {
-        model: Some(choice.model.clone()),
+        model: choice.map(|choice| choice.model.clone()),
         sandbox_in_flight: sandbox.as_ref().map_or(1, |sandbox| sandbox.capacity()),
         sandbox,
         model_in_flight: args.model.in_flight,

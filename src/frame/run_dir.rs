@@ -176,7 +176,7 @@ impl RunDir {
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             Error::usage(format!("{} is not what this version writes: {error}", path.display()))
-                .hint("start a new run with another --out, and give this one to --reuse")
+                .hint("start a new run with another --out")
         })
     }
 
