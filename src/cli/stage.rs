@@ -16,6 +16,7 @@ use crate::engine::counts::Counts;
 use crate::engine::executor::execute;
 use crate::engine::stop::Stop;
 use crate::error::{Error, Result};
+use crate::frame::atomic::remove_leftovers_of;
 use crate::frame::journal::Journal;
 use crate::frame::records::{RecordWriter, read_records};
 use crate::frame::rejects::{RejectedRow, rejected_batch, rows_as_json};
@@ -150,8 +151,10 @@ fn selected(pipeline: &Pipeline, names: &[String]) -> Result<Pipeline> {
 
 /// Takes every record through the stages.
 async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Counts> {
-    let mut writer = RecordWriter::create(&args.output)?;
     let rejected_path = path_with(&args.output, REJECTED);
+    remove_leftovers_of(&args.output)?;
+    remove_leftovers_of(&rejected_path)?;
+    let mut writer = RecordWriter::create(&args.output)?;
     let mut rejected: Option<RecordWriter> = None;
     let mut counts = Counts::default();
     let (mut row, mut written) = (0, 0);

@@ -122,6 +122,19 @@ pub fn replace_dir(temp: &Path, path: &Path) -> Result<()> {
 /// # Errors
 /// I/O errors other than `dir` not existing.
 pub fn remove_leftovers(dir: &Path) -> Result<()> {
+    remove_named(dir, |name| name.contains(MARK))
+}
+
+/// Deletes what killed writers of `path` left behind. Nobody else may be writing it.
+///
+/// # Errors
+/// I/O errors other than the directory not existing.
+pub fn remove_leftovers_of(path: &Path) -> Result<()> {
+    let prefix = temp_prefix(path);
+    remove_named(parent(path), |name| name.starts_with(&prefix))
+}
+
+fn remove_named(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -129,7 +142,7 @@ pub fn remove_leftovers(dir: &Path) -> Result<()> {
     };
     for entry in entries {
         let entry = entry.map_err(|error| Error::io("read", dir, error))?;
-        if entry.file_name().to_string_lossy().contains(MARK) {
+        if wanted(&entry.file_name().to_string_lossy()) {
             let path = entry.path();
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(|error| Error::io("delete", &path, error))?;
