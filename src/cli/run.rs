@@ -196,7 +196,8 @@ fn seed(
     let manifest = manifest(options, languages)?;
     let seed_options = Key::of(&[format!("{options:?}")]);
     if let Some(earlier) = earlier {
-        if earlier.manifest == manifest && earlier.seed_options == seed_options && dir.seeds().exists() {
+        let there = dir.seeds().exists() && dir.rejected_part("seed", 0)?.exists();
+        if there && earlier.manifest == manifest && earlier.seed_options == seed_options {
             if let Some(wanted) = args.partition_size.filter(|wanted| *wanted != earlier.partition_rows) {
                 eprintln!(
                     "note: --partition-size {wanted} is ignored: partitions of this run have {} rows",

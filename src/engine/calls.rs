@@ -226,10 +226,18 @@ impl Calls {
         let in_slot = async |_| {
             let _slot = slots.acquire().await.map_err(|error| internal(&error))?;
             if self.stop.is_set() {
-                return Err(Fault::new(Recovery::Pend, "stopped", "the run stopped before this was asked"));
+                return Err(stopped());
             }
             self.observer.event(&Event::Asking(resource));
-            let result = attempt().await;
+            let result = match resource {
+                // A reply in flight may be paid for already: it is waited for.
+                Resource::Model => attempt().await,
+                // A program costs nothing but time: it is ended, so that stopping does not take as long as it would.
+                Resource::Sandbox => tokio::select! {
+                    result = attempt() => result,
+                    () = self.stop.wait() => Err(stopped()),
+                },
+            };
             self.observer.event(&Event::Asked(resource));
             result
         };
@@ -277,6 +285,10 @@ fn recorded<A>(asker: &Asker, key: Key, attempts: u32, answer: A) -> Recorded<A>
         attempts,
         answer,
     }
+}
+
+fn stopped() -> Fault {
+    Fault::new(Recovery::Pend, "stopped", "the run stopped before this was answered")
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Fault {
