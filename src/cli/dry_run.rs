@@ -66,10 +66,13 @@ pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
         }
     }
     print(plan, &asked, first.as_deref())?;
-    let rejected: u64 = ingested.rejected;
+    let reasons = match summary::top(&ingested.rejected_by_reason) {
+        none if none.is_empty() => none,
+        reasons => format!(" ({reasons})"),
+    };
     eprintln!(
-        "{} seeds from {} files ({} bytes); {} exact repeats dropped, {rejected} rejected; nothing was sent",
-        ingested.rows, ingested.files, ingested.bytes, ingested.duplicates
+        "{} seeds from {} files ({} bytes); {} exact repeats dropped, {} rejected{reasons}; nothing was sent",
+        ingested.rows, ingested.files, ingested.bytes, ingested.duplicates, ingested.rejected
     );
     Ok(0)
 }

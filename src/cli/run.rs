@@ -100,6 +100,14 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         ))
         .hint("give another folder with --out"));
     }
+    let runtime = runtime()?;
+    let endpoint = choice.as_ref().and_then(|choice| choice.endpoint.clone());
+    // A finished run asks nothing and needs no endpoint; any other is refused before its seeds are read.
+    let finished = earlier.as_ref().filter(|earlier| earlier.state == State::Done);
+    let finished = finished.map(|earlier| earlier.fingerprints.clone());
+    if let (None, Some(endpoint)) = (&finished, &endpoint) {
+        runtime.block_on(endpoint.check(&sampling))?;
+    }
     let paths = match args.seeds.seeds.as_slice() {
         [] => bundled::write_seeds(&dir.path().join("bundled"))?
             .into_iter()
@@ -117,15 +125,11 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         doctor::provide(&languages, &seen, args.install)?;
     }
 
-    let runtime = runtime()?;
     runtime.block_on(async {
         let sandbox = match asks(&draft, Resource::Sandbox) {
             true => Some(args.sandbox.choose()?),
             false => None,
         };
-        if let Some(endpoint) = choice.as_ref().and_then(|choice| choice.endpoint.as_ref()) {
-            endpoint.check(&sampling).await?;
-        }
         let plan = Arc::new(Plan::build(&pipeline, &context(sandbox.clone()))?);
         file.templates = Some(templates.save(&dir.templates())?);
         let path = dir.pipeline();
@@ -139,6 +143,11 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .map(|step| step.name.clone())
             .zip(plan.fingerprints(&file.seeds_fingerprint(), &seen))
             .collect();
+        if let Some(endpoint) =
+            endpoint.filter(|_| finished.is_some_and(|before| before != file.fingerprints))
+        {
+            endpoint.check(&sampling).await?;
+        }
         file.model = sampling.clone();
         file.answered_by = choice.as_ref().map(|choice| choice.label.clone()).unwrap_or_default();
         file.sandbox = sandbox.as_ref().map(|sandbox| sandbox.describe()).unwrap_or_default();

@@ -101,7 +101,7 @@ fn funnel(plan: &Plan, file: &RunFile) -> Table {
 }
 
 /// The most frequent reasons, with their rows.
-fn top(reasons: &BTreeMap<String, u64>) -> String {
+pub fn top(reasons: &BTreeMap<String, u64>) -> String {
     let mut reasons: Vec<(&String, &u64)> = reasons.iter().collect();
     reasons.sort_by_key(|(reason, rows)| (std::cmp::Reverse(**rows), (*reason).clone()));
     let named: Vec<String> =

@@ -96,6 +96,18 @@ fn requests_that_fail_leave_rows_pending() {
 }
 
 #[test]
+fn a_finished_run_needs_no_endpoint() {
+    let place = Place::new();
+    let run = "run ask.toml --seeds seeds.jsonl --out r";
+    place.ask(&willing(), run).says(0, &[]);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = format!("{run} --model m --base-url http://{closed}/v1");
+    place.run(&gone).says(0, &[]);
+    // Other settings, other replies: now there is something to ask.
+    place.run(&format!("{gone} --max-tokens 7")).says(3, &["cannot connect"]);
+}
+
+#[test]
 fn an_interrupted_run_drains_and_resumes() {
     let place = Place::new();
     let seeds: String = (0..40).map(|n| seed(&format!("x = {n}"))).collect();

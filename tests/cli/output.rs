@@ -65,7 +65,10 @@ fn a_dry_run_says_what_would_be_asked_and_sends_nothing() {
     let server = willing();
     place.write("seeds.jsonl", seed("x = 1") + &seed("x = 1") + &seed("y = 2") + "{oops\n");
     let dry = place.ask(&server, "run --seeds seeds.jsonl --dry-run --out r");
-    dry.says(0, &["2 seeds from 1 files", "1 exact repeats dropped, 1 rejected; nothing was sent"]);
+    dry.says(
+        0,
+        &["2 seeds from 1 files", "1 exact repeats dropped, 1 rejected (malformed_json 1); nothing was sent"],
+    );
     assert!(!place.path("r").exists());
     assert_eq!(server.asked(), 0);
     let row = dry.stdout.lines().find(|line| line.trim_start().starts_with("python")).unwrap();
