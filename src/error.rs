@@ -18,8 +18,6 @@ pub enum Kind {
     Usage,
     /// The environment lacks something: toolchain, isolation, key, disk space: exit code 3.
     Environment,
-    /// A budget was reached: exit code 4.
-    Budget,
     /// The user interrupted: state is safe: exit code 130.
     Interrupted,
 }
@@ -94,12 +92,11 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// The process exit code: 2 usage, 3 environment, 4 budget, 130 interrupted.
+    /// The process exit code: 2 usage, 3 environment, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage => 2,
             Kind::Environment => 3,
-            Kind::Budget => 4,
             Kind::Interrupted => 130,
         }
     }
