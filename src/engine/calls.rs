@@ -229,15 +229,7 @@ impl Calls {
                 return Err(stopped());
             }
             self.observer.event(&Event::Asking(resource));
-            let result = match resource {
-                // A reply in flight may be paid for already: it is waited for.
-                Resource::Model => attempt().await,
-                // A program costs nothing but time: it is ended, so that stopping does not take as long as it would.
-                Resource::Sandbox => tokio::select! {
-                    result = attempt() => result,
-                    () = self.stop.wait() => Err(stopped()),
-                },
-            };
+            let result = attempt().await;
             self.observer.event(&Event::Asked(resource));
             result
         };
