@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
 use super::run::Args;
-use super::{bundled, printable, summary, write_stdout};
+use super::{printable, summary, write_stdout};
 use crate::error::{Error, Result};
 use crate::frame::ingest::{SeedStore, ingest};
 use crate::frame::schema::{LANGUAGE, strings};
@@ -30,14 +30,7 @@ struct Asked {
 pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
     let temp =
         TempDir::new().map_err(|error| Error::io("create a folder in", &std::env::temp_dir(), error))?;
-    let paths = match args.seeds.seeds.as_slice() {
-        [] => bundled::write_seeds(&temp.path().join("bundled"))?
-            .into_iter()
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect(),
-        paths => paths.to_vec(),
-    };
-    let options = args.seeds.options(paths, plan.reserved_columns());
+    let options = args.seeds.options(temp.path(), plan.reserved_columns())?;
     let seeds = temp.path().join("seeds");
     let ingested =
         ingest(&options, languages, &seeds, &temp.path().join("rejected.parquet"), &mut |_, _| {})?;

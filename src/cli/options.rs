@@ -1,12 +1,13 @@
 //! Arguments that several commands share, and the objects made of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value};
 
+use super::bundled;
 use crate::error::{Error, Result};
 use crate::frame::ingest::SeedOptions;
 use crate::llm::Model;
@@ -49,9 +50,19 @@ pub struct SeedArgs {
 }
 
 impl SeedArgs {
-    /// The options of an ingest of these seeds, or of those in `paths`.
-    pub fn options(&self, paths: Vec<String>, reserved: Vec<String>) -> SeedOptions {
-        SeedOptions {
+    /// The options of an ingest of these seeds; where none are named, of the bundled ones, written into `dir`/bundled.
+    ///
+    /// # Errors
+    /// The bundled seeds cannot be written.
+    pub fn options(&self, dir: &Path, reserved: Vec<String>) -> Result<SeedOptions> {
+        let paths = match self.seeds.as_slice() {
+            [] => bundled::write_seeds(&dir.join("bundled"))?
+                .into_iter()
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect(),
+            paths => paths.to_vec(),
+        };
+        Ok(SeedOptions {
             paths,
             text_column: self.text_column.clone(),
             language_column: self.language_column.clone(),
@@ -59,7 +70,7 @@ impl SeedArgs {
             max_seed_bytes: self.max_seed_bytes,
             limit: self.limit,
             reserved,
-        }
+        })
     }
 }
 

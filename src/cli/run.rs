@@ -108,14 +108,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     if let (None, Some(endpoint)) = (&finished, &endpoint) {
         runtime.block_on(endpoint.check(&sampling))?;
     }
-    let paths = match args.seeds.seeds.as_slice() {
-        [] => bundled::write_seeds(&dir.path().join("bundled"))?
-            .into_iter()
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect(),
-        paths => paths.to_vec(),
-    };
-    let options = args.seeds.options(paths, draft.reserved_columns());
+    let options = args.seeds.options(dir.path(), draft.reserved_columns())?;
     let mut file = seed(args, &dir, &options, &languages, &pipeline.name, earlier, quiet)?;
     let store = Arc::new(SeedStore::open(&dir.seeds())?);
     let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
