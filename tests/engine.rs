@@ -54,6 +54,7 @@ impl Sandbox for Loud {
             signal: None,
             truncated: false,
             invalid_utf8: false,
+            limits: None,
             usage: Usage::default(),
             compile_usage: None,
             toolchain: "loud 1".into(),

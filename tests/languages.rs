@@ -126,6 +126,8 @@ async fn probes_come_to_what_their_files_say() {
                 source: probe.source.clone(),
                 tests: probe.tests.clone(),
                 limits,
+                strict: true,
+                variation: 0,
             };
             match sandbox.run(&job).await {
                 Ok(verdict) => {

@@ -68,6 +68,7 @@ impl Default for ConstantSandbox {
                 signal: None,
                 truncated: false,
                 invalid_utf8: false,
+                limits: None,
                 usage: Usage::default(),
                 compile_usage: None,
                 toolchain: "none".into(),

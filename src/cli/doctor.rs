@@ -67,7 +67,10 @@ pub fn run(args: &Args) -> Result<u8> {
         Format::Json => format!("{:#}\n", as_json(&findings, &isolation)),
         Format::Table => as_table(&findings, &isolation),
     })?;
-    Ok(if isolation.is_ok() && missing(&findings).is_empty() { 0 } else { 3 })
+    // That a language cannot be installed from here is no fault, unless it was asked for.
+    let asked_for = |language: &Language| language.installable || !args.language.is_empty();
+    let complete = findings.iter().all(|(language, finding)| finding.is_ok() || !asked_for(language));
+    Ok(if isolation.is_ok() && complete { 0 } else { 3 })
 }
 
 /// Sees to the toolchains of the languages `needed`: installs those that are missing when `install` says so,
@@ -99,7 +102,8 @@ pub fn provide(languages: &Languages, needed: &[&str], install: bool) -> Result<
 
 /// Looks for the toolchains of `languages`.
 fn examine<'a>(languages: &[&'a Language]) -> Vec<Finding<'a>> {
-    languages.par_iter().map(|language| (*language, toolchain::find(language))).collect()
+    let find = |language| toolchain::find(language).map(|(_, toolchain)| toolchain);
+    languages.par_iter().map(|language| (*language, find(language))).collect()
 }
 
 fn missing(findings: &[Finding<'_>]) -> Vec<Missing> {
@@ -109,7 +113,7 @@ fn missing(findings: &[Finding<'_>]) -> Vec<Missing> {
 /// The commands that install everything in `missing`, as shell lines.
 fn install_lines(missing: &[Missing]) -> Vec<String> {
     let packages = missing.iter().flat_map(|missing| missing.packages.iter().cloned()).collect();
-    toolchain::install_commands(&packages).iter().map(|command| command.join(" ")).collect()
+    toolchain::install_lines(&packages)
 }
 
 /// The isolation that local jails get here.

@@ -136,6 +136,7 @@ fn verdict(result: &Value) -> Verdict {
         signal: None,
         truncated: false,
         invalid_utf8: false,
+        limits: None,
         usage: Usage {
             wall_ms: ms(&extensions["exec_runtime"]),
             cpu_ms: ms(&extensions["process_cpu_time"]),

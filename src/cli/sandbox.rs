@@ -11,6 +11,7 @@ use crate::error::{Error, Fault, Result};
 use crate::sandbox::job::{Job, LimitOverrides, Outcome, Usage, Verdict};
 use crate::sandbox::language::{Language, Languages};
 use crate::sandbox::local::Isolation;
+use crate::sandbox::repeat::{Repeated, run_repeated};
 use crate::sandbox::toolchain;
 
 /// Commands about single programs.
@@ -29,6 +30,7 @@ Examples:
   autocodegen sandbox exec program.py
   autocodegen sandbox exec --language cpp --tests tests.cpp --timeout 10 solution.cpp
   echo 'print(42)' | autocodegen sandbox exec --language python -
+  autocodegen sandbox exec --repeat 5 program.rb
   autocodegen sandbox exec --sandbox http://localhost:8080 program.go"
 )]
 pub struct ExecArgs {
@@ -41,6 +43,14 @@ pub struct ExecArgs {
     /// Tests to splice after the solution.
     #[arg(long, value_name = "FILE")]
     pub tests: Option<PathBuf>,
+    /// With tests: pass a program that ends with exit code 0 before its tests have run to their end, as the reference
+    /// does.
+    #[arg(long, requires = "tests")]
+    pub lenient: bool,
+    /// Run it this many times, with other hash seeds, host name, work path and time zone, and say whether outcome and
+    /// output stay the same.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "sandbox")]
+    pub repeat: u32,
     /// CPU seconds it may use; the language's own extra time is added. Default: 5.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<f64>,
@@ -80,13 +90,22 @@ pub fn run(command: &Command) -> Result<u8> {
             memory_bytes: args.memory_mb.map(|mib| mib << 20),
             ..LimitOverrides::default()
         },
+        strict: !args.lenient,
+        variation: 0,
     };
     let sandbox =
         SandboxArgs { sandbox: args.sandbox.clone(), isolation: args.isolation, sandbox_jobs: Some(1) };
-    let answer = runtime()?.block_on(async { Ok::<_, Error>(sandbox.choose()?.run(&job).await) })?;
+    let answer = runtime()?.block_on(async {
+        let sandbox = sandbox.choose()?;
+        Ok::<_, Error>(run_repeated(sandbox.as_ref(), &job, args.repeat).await)
+    })?;
     match answer {
-        Ok(verdict) => {
-            write_stdout(&format!("{:#}\n", verdict_json(&verdict)))?;
+        Ok(repeated) => {
+            let mut object = verdict_json(&repeated.verdicts[0]);
+            if args.repeat > 1 {
+                object.insert("repeat".to_owned(), repeat_json(&repeated));
+            }
+            write_stdout(&format!("{:#}\n", Value::Object(object)))?;
             Ok(0)
         }
         Err(fault) if fault.cause == "toolchain_missing" => {
@@ -124,7 +143,17 @@ fn read(path: &Path) -> Result<String> {
     })
 }
 
-fn verdict_json(verdict: &Verdict) -> Value {
+fn repeat_json(repeated: &Repeated) -> Value {
+    let outcomes: Vec<_> = repeated.verdicts.iter().map(|verdict| verdict.outcome).collect();
+    json!({
+        "runs": outcomes.len(),
+        "flaky": repeated.difference.is_some(),
+        "difference": repeated.difference,
+        "outcomes": outcomes,
+    })
+}
+
+fn verdict_json(verdict: &Verdict) -> Map<String, Value> {
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     put("outcome", json!(verdict.outcome));
@@ -142,9 +171,10 @@ fn verdict_json(verdict: &Verdict) -> Value {
     if let Some(Usage { wall_ms, cpu_ms, peak_rss_bytes }) = verdict.compile_usage {
         put("compile", json!({ "wall_ms": wall_ms, "cpu_ms": cpu_ms, "peak_rss_bytes": peak_rss_bytes }));
     }
+    put("limits", json!(verdict.limits));
     put("toolchain", json!(verdict.toolchain));
     put("isolation", json!(verdict.isolation));
-    Value::Object(fields)
+    fields
 }
 
 /// What stands in for a verdict when there is nothing to run the program with. `local`: on this machine, which

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One program to run: a whole program, or a solution and tests to splice into one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Canonical language name, e.g. `python`.
     pub language: String,
@@ -14,6 +14,17 @@ pub struct Job {
     /// Limits that differ from the language's defaults.
     #[serde(default)]
     pub limits: LimitOverrides,
+    /// Whether a pass must be earned: where there are tests, they must be known to have run to their end.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strict: bool,
+    /// Which surroundings to run in. 0 are the usual ones; others differ in hash seed, host name, work path and time
+    /// zone, to see whether the program's output depends on them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variation: u32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Limits of one job, compile and run each.
@@ -147,6 +158,9 @@ pub struct Verdict {
     /// Whether stdout or stderr held invalid UTF-8.
     #[serde(default)]
     pub invalid_utf8: bool,
+    /// The limits that compiling and running were each held to, where the sandbox says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Usage of the run.
     pub usage: Usage,
     /// Usage of compiling, where the language compiles.

@@ -4,6 +4,7 @@ pub mod job;
 pub mod language;
 pub mod local;
 pub mod remote;
+pub mod repeat;
 pub mod splice;
 pub mod toolchain;
 

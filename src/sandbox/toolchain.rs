@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::language::{Language, NeededProgram, Package, placeholders};
+use super::language::{Language, NeededProgram, Package, WARM_DIRECTORY, placeholders};
 
 mod install;
-pub use install::{install, install_commands};
+pub use install::{install, install_lines};
 
 /// Directories whose content every jail sees; what lies in them needs no mount of its own.
 const ALWAYS_VISIBLE: [&str; 5] = ["/usr", "/bin", "/lib", "/lib64", "/sbin"];
@@ -32,11 +32,15 @@ pub struct Toolchain {
 impl Toolchain {
     /// `command` with its placeholders replaced; `{file}` becomes `file_name`.
     pub fn expand(&self, command: &[String], file_name: &str) -> Vec<String> {
-        let value = |name: &str| match name {
+        command.iter().map(|argument| self.expand_text(argument, file_name)).collect()
+    }
+
+    /// `text` with its placeholders replaced likewise.
+    pub fn expand_text(&self, text: &str, file_name: &str) -> String {
+        expand(text, |name| match name {
             "file" => Some(file_name),
             _ => self.substitutions.get(name).map(String::as_str),
-        };
-        command.iter().map(|argument| expand(argument, value)).collect()
+        })
     }
 }
 
@@ -74,17 +78,27 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Finds the toolchain of `language` on this machine: programs on `PATH`, files where the language file says.
+/// Finds the best runtime of `language` whose toolchain is on this machine.
 ///
 /// # Errors
-/// Everything that is missing, with the commands that install it.
-pub fn find(language: &Language) -> Result<Toolchain, Missing> {
+/// Everything that is missing of the plain runtime, with the commands that install it.
+pub fn find(language: &Language) -> Result<(&Language, Toolchain), Missing> {
+    let better = language.preferred.iter().find_map(|runtime| Some((runtime, find_runtime(runtime).ok()?)));
+    match better {
+        Some(found) => Ok(found),
+        None => find_runtime(language).map(|toolchain| (language, toolchain)),
+    }
+}
+
+/// Finds the toolchain of one runtime: programs on `PATH`, files where the language file says.
+fn find_runtime(language: &Language) -> Result<Toolchain, Missing> {
     let mut found = Toolchain {
         version: String::new(),
         mounts: Vec::new(),
         path: Vec::new(),
         substitutions: BTreeMap::new(),
     };
+    found.substitutions.insert("warm".to_owned(), WARM_DIRECTORY.to_owned());
     let mut absent = Vec::new();
     let mut packages = BTreeSet::new();
     for (name, needed) in &language.toolchain.programs {
@@ -97,13 +111,15 @@ pub fn find(language: &Language) -> Result<Toolchain, Missing> {
         }
     }
     for (name, needed) in &language.toolchain.files {
-        let path = PathBuf::from(&needed.path);
-        if path.exists() {
-            found.substitutions.insert(name.clone(), needed.path.clone());
-            found.mount(path);
-        } else {
-            absent.push(needed.path.clone());
-            packages.insert(needed.install.clone());
+        match find_file(&needed.path) {
+            Some(path) => {
+                found.substitutions.insert(name.clone(), path.display().to_string());
+                found.mount(path);
+            }
+            None => {
+                absent.push(needed.path.clone());
+                packages.insert(needed.install.clone());
+            }
         }
     }
     if absent.is_empty() {
@@ -117,7 +133,7 @@ pub fn find(language: &Language) -> Result<Toolchain, Missing> {
         }
     }
     if !absent.is_empty() {
-        let install = install_commands(&packages).iter().map(|command| command.join(" ")).collect();
+        let install = install_lines(&packages);
         return Err(Missing { language: language.name.clone(), programs: absent, packages, install });
     }
     for pattern in &language.toolchain.mounts {
@@ -169,10 +185,11 @@ fn holds_personal_files(directory: &Path) -> bool {
 }
 
 fn find_program(name: &str, needed: &NeededProgram) -> Option<Program> {
-    let path = on_path(name).or_else(|| match needed.install {
-        Package::Pip(_) => executable(&install::pip_scripts_directory()?.join(name)),
-        Package::Apt(_) | Package::Npm(_) => None,
-    })?;
+    let names: Vec<&str> = match needed.names.as_slice() {
+        [] => vec![name],
+        names => names.iter().map(String::as_str).collect(),
+    };
+    let (name, path) = names.iter().find_map(|name| Some((*name, find_named(name, &needed.install)?)))?;
     match &needed.home {
         None => Some(Program { path: path.canonicalize().ok()?, home: None }),
         Some(arguments) => {
@@ -183,6 +200,28 @@ fn find_program(name: &str, needed: &NeededProgram) -> Option<Program> {
             Some(Program { path, home: Some(home) })
         }
     }
+}
+
+/// The executable called `name`, on `PATH` or where pip puts its own.
+fn find_named(name: &str, install: &Package) -> Option<PathBuf> {
+    on_path(name).or_else(|| match install {
+        Package::Pip(_) => executable(&install::pip_scripts_directory()?.join(name)),
+        Package::Apt(_) | Package::Npm(_) | Package::Manual(_) => None,
+    })
+}
+
+/// The last path, in the order of names, that the pattern of a language file matches.
+fn find_file(pattern: &str) -> Option<PathBuf> {
+    let folder = |command: &[&str]| first_line(command).map(|folder| glob::Pattern::escape(&folder));
+    let pattern = match pattern {
+        _ if pattern.contains("{npm}") => pattern.replace("{npm}", &folder(&["npm", "root", "-g"])?),
+        _ if pattern.contains("{pip}") => {
+            let ask = "import sysconfig; print(sysconfig.get_path('purelib'))";
+            pattern.replace("{pip}", &folder(&["python3", "-c", ask])?)
+        }
+        _ => pattern.to_owned(),
+    };
+    glob::glob(&pattern).ok()?.flatten().last()
 }
 
 /// The first executable called `name` in a directory of `PATH`.

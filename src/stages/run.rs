@@ -29,6 +29,13 @@ struct Config {
     /// Limits that differ from the language's.
     #[serde(default)]
     limits: LimitOverrides,
+    /// Whether a pass must be earned: see [`Job::strict`].
+    #[serde(default = "yes")]
+    strict: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 struct Run {
@@ -55,7 +62,7 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let sandbox = context.sandbox.clone();
     let limits = serde_json::to_string(&config.limits)
         .map_err(|error| Error::usage(format!("stage `{}`: limits: {error}", spec.name)))?;
-    let columns = format!("{} {:?}", config.solution, config.tests);
+    let columns = format!("{} {:?} strict={}", config.solution, config.tests, config.strict);
     Ok(Stage {
         name: spec.name.as_str().into(),
         op: "run",
@@ -83,6 +90,8 @@ impl Effect for Run {
                     source: unfence(solutions.value(row)).into_owned(),
                     tests: Some(unfence(tests.value(row)).into_owned()),
                     limits: self.config.limits,
+                    strict: self.config.strict,
+                    variation: 0,
                 };
                 Request::Sandbox { job, keep_bytes: self.keep_bytes }
             };

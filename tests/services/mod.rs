@@ -195,6 +195,7 @@ async fn submit(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> J
         source: text("func_code").or_else(|| text("source_code")).unwrap(),
         tests: text("main_code"),
         limits: LimitOverrides { cpu_ms: Some((seconds * 1000.0) as u64), ..LimitOverrides::default() },
+        ..Job::default()
     };
     let identity = shared.identity.identity(&job.language);
     let key = Key::of(&[identity.into_bytes(), serde_json::to_vec(&job).unwrap()]);

@@ -26,11 +26,15 @@ use seccompiler::BpfProgram;
 
 use super::protocol::Limits;
 use super::sys;
-use super::template::{LOWER, USER, USER_ID, bind};
+use super::template::{HOST_ELSEWHERE, LOWER, USER, USER_ID, bind};
 use super::workspace::Workspace;
 
 /// Where the work folder is inside a jail.
 pub(super) const WORK: &str = "/work";
+/// The same for runs that are to show whether a program depends on it.
+pub(super) const WORK_ELSEWHERE: &str = "/home/elsewhere";
+/// Descriptors of a program that must say when its tests are done: the secret to read, and where to write it.
+pub(super) const SECRET: [RawFd; 2] = [3, 4];
 /// Where a program finds commands when its environment does not say.
 pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// First byte of the status pipe's message: the wait status of the program follows.
@@ -53,7 +57,21 @@ pub(super) struct Jail<'a> {
     pub null: &'a OwnedFd,
     pub stdout: &'a OwnedFd,
     pub stderr: &'a OwnedFd,
+    /// What goes to [`SECRET`].
+    pub secret: Option<&'a [OwnedFd; 2]>,
+    /// See [`super::protocol::Step::elsewhere`].
+    pub elsewhere: bool,
     pub kind: Kind,
+}
+
+impl Jail<'_> {
+    fn host_name(&self) -> &'static str {
+        if self.elsewhere { HOST_ELSEWHERE } else { USER }
+    }
+
+    fn work(&self) -> &'static Path {
+        Path::new(if self.elsewhere { WORK_ELSEWHERE } else { WORK })
+    }
 }
 
 /// How the step is kept apart.
@@ -113,8 +131,8 @@ fn init(jail: &Jail<'_>, report: &OwnedFd) -> Result<(), Failure> {
     // SAFETY: prctl with integer arguments only.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
     if let Kind::Namespaces { .. } = jail.kind {
-        mounts(jail.workspace)?;
-        nix::unistd::sethostname(USER).doing("set host name")?;
+        mounts(jail)?;
+        nix::unistd::sethostname(jail.host_name()).doing("set host name")?;
         sys::loopback_up().doing("bring loopback up")?;
     } else {
         // SAFETY: as above. Orphans of the program come to this process, so that they can be found and killed.
@@ -156,8 +174,9 @@ fn init(jail: &Jail<'_>, report: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Puts the workspace in its places and takes everything else of the launcher's out of sight.
-fn mounts(workspace: &Workspace) -> Result<(), Failure> {
-    bind(&workspace.work(), Path::new(WORK)).doing("bind /work")?;
+fn mounts(jail: &Jail<'_>) -> Result<(), Failure> {
+    let workspace = jail.workspace;
+    bind(&workspace.work(), jail.work()).doing("bind the work folder")?;
     bind(&workspace.tmp(), Path::new("/tmp")).doing("bind /tmp")?;
     bind(&workspace.shm(), Path::new("/dev/shm")).doing("bind /dev/shm")?;
     for (index, (_, inside)) in workspace.view.layered.iter().enumerate() {
@@ -192,7 +211,7 @@ fn program(jail: &Jail<'_>, go: &OwnedFd) -> Result<std::convert::Infallible, Fa
     // The launcher has every signal at its default action and blocks some.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).doing("unblock signals")?;
     let directory = match jail.kind {
-        Kind::Namespaces { .. } => Path::new(WORK).to_owned(),
+        Kind::Namespaces { .. } => jail.work().to_owned(),
         Kind::Reduced { .. } => jail.workspace.work(),
     };
     chdir(&directory).doing("enter the work folder")?;
@@ -226,7 +245,12 @@ fn descriptors(jail: &Jail<'_>) -> Result<(), Error> {
         let placed = unsafe { dup2_raw(source, RawFd::try_from(target).map_err(Error::other)?) }?;
         let _ = placed.into_raw_fd();
     }
-    sys::close_on_exec_from(3)
+    for (target, source) in SECRET.into_iter().zip(jail.secret.into_iter().flatten()) {
+        // SAFETY: the launcher keeps these two numbers free of anything of its own.
+        let placed = unsafe { dup2_raw(source, target) }?;
+        let _ = placed.into_raw_fd();
+    }
+    sys::close_on_exec_from(if jail.secret.is_some() { 5 } else { 3 })
 }
 
 fn limits(jail: &Jail<'_>) -> Result<(), Error> {

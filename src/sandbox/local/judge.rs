@@ -18,6 +18,9 @@ pub(super) struct Run {
     pub stderr: Captured,
     /// Whether the step was ended because it wrote beyond all measure.
     pub flooded: bool,
+    /// Whether the program said, by the secret it was given, that its tests ran to their end; `None` when it was not
+    /// asked to.
+    pub completed: Option<bool>,
 }
 
 /// The outcome and one line of reason (empty for `PASSED`).
@@ -57,9 +60,18 @@ pub(super) fn running(run: &Run, language: &Language) -> Judgement {
     if let Some(mark) = mark {
         return (Outcome::WrongAnswer, format!("the output contains {mark:?}"));
     }
-    match end {
-        Some(reason) => (Outcome::RuntimeError, format!("the program ended with {reason}")),
-        None => (Outcome::Passed, String::new()),
+    if let Some(reason) = end {
+        return (Outcome::RuntimeError, format!("the program ended with {reason}"));
+    }
+    let reported = |run: &Run| {
+        let completion = language.completion.as_ref();
+        run.completed != Some(false)
+            || completion.is_some_and(|c| c.is_reported(&stdout) || c.is_reported(&stderr))
+    };
+    if reported(run) {
+        (Outcome::Passed, String::new())
+    } else {
+        (Outcome::WrongAnswer, "the program ended before its tests had run to their end".to_owned())
     }
 }
 
@@ -131,6 +143,7 @@ mod tests {
             stdout: Captured::default(),
             stderr: Captured { bytes: stderr.into(), truncated: false },
             flooded: false,
+            completed: None,
         }
     }
 

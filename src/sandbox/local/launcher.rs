@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::OpenOptions;
 use std::io::{Error, Result};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, fchown};
 use seccompiler::BpfProgram;
 
 use super::cgroup::Cgroups;
@@ -42,13 +42,25 @@ const LAUNCHER_BITS: u32 = 0x3_ffff;
 pub fn launcher_main() -> ExitCode {
     // SAFETY: nothing but 0 to 2 is owned by anyone this early; the supervisor's other descriptors are unwanted.
     let closed = unsafe { sys::close_from(3) };
-    match closed.and_then(|()| serve(std::io::stdin().as_fd())) {
+    match closed.and_then(|()| keep_free(jail::SECRET)).and_then(|()| serve(std::io::stdin().as_fd())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sandbox launcher: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Takes these descriptor numbers, so that nothing else gets them.
+fn keep_free(numbers: [RawFd; 2]) -> Result<()> {
+    for number in numbers {
+        let null = OwnedFd::from(OpenOptions::new().read(true).open("/dev/null")?);
+        if null.as_raw_fd() != number {
+            return Err(Error::other(format!("descriptor {number} is in use")));
+        }
+        let _ = null.into_raw_fd();
+    }
+    Ok(())
 }
 
 fn serve(socket: BorrowedFd<'_>) -> Result<()> {
@@ -217,9 +229,18 @@ impl Launcher {
             Some(Err(message)) => return Err(Error::other(message.clone())),
             None => return Err(Error::other("no such work folder")),
         };
-        let [stdout, stderr] = <[OwnedFd; 2]>::try_from(fds)
-            .map_err(|fds| Error::other(format!("{} descriptors instead of 2", fds.len())))?;
         let owner = self.owner(workspace.slot);
+        if let Some(owner) = owner {
+            // Its own pipes a program may also open by name, as /dev/stderr.
+            for fd in &fds {
+                fchown(fd.as_fd(), Some(owner.into()), Some(owner.into()))?;
+            }
+        }
+        let mut fds = fds.into_iter();
+        let (Some(stdout), Some(stderr)) = (fds.next(), fds.next()) else {
+            return Err(Error::other("a step came without its pipes"));
+        };
+        let secret = fds.next().zip(fds.next()).map(<[OwnedFd; 2]>::from);
         let group = match &self.cgroups {
             Some(cgroups) => Some(cgroups.create(step.id, &step.limits)?),
             None => None,
@@ -238,6 +259,8 @@ impl Launcher {
             null: &self.null,
             stdout: &stdout,
             stderr: &stderr,
+            secret: secret.as_ref(),
+            elsewhere: step.elsewhere,
             kind: match self.templates {
                 Some(_) => Kind::Namespaces { id: owner.unwrap_or(0) },
                 None => Kind::Reduced { id: owner },

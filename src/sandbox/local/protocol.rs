@@ -2,7 +2,7 @@
 //!
 //! Packets on a `SOCK_SEQPACKET` pair. A request is one byte with file descriptors: a memfd holding the request
 //! as JSON (sources may be larger than any packet), and for a step the write ends of its stdout and stderr
-//! pipes. A reply is JSON in the packet itself.
+//! pipes; for a step that must say when its tests are done also the ends of the pipes by which it does. A reply is JSON in the packet itself.
 
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
@@ -47,6 +47,8 @@ pub(super) enum Level {
 pub(super) struct View {
     /// Read-only paths, visible at the same place.
     pub read_only: Vec<PathBuf>,
+    /// Host folders visible read-only at another place, and where.
+    pub prepared: Vec<(PathBuf, PathBuf)>,
     /// Host folders visible writable, and where: only for warming a cache with a trusted command.
     pub writable: Vec<(PathBuf, PathBuf)>,
     /// Host folders visible with a private upper layer that vanishes with the job, and where.
@@ -61,6 +63,8 @@ pub(super) struct Step {
     pub argv: Vec<String>,
     pub env: Vec<(String, String)>,
     pub limits: Limits,
+    /// Whether it runs under the other host name and at the other work path.
+    pub elsewhere: bool,
 }
 
 /// What the launcher answers.
@@ -130,7 +134,7 @@ pub(super) fn send_request(
 pub(super) fn receive_request(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request, Vec<OwnedFd>)>> {
     let mut byte = [0_u8; 1];
     let mut iov = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([RawFd; 3]);
+    let mut space = nix::cmsg_space!([RawFd; 5]);
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut fds: Vec<OwnedFd> = Vec::new();
     for control in message.cmsgs()? {

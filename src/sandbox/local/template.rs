@@ -26,6 +26,8 @@ pub(super) const JOBS: &str = "/jobs";
 pub(super) const LOWER: &str = "/jobs/.lower";
 /// Name and host name inside.
 pub(super) const USER: &str = "sandbox";
+/// Host name of runs that are to show whether a program depends on it.
+pub(super) const HOST_ELSEWHERE: &str = "elsewhere";
 /// The user and group id inside.
 pub(super) const USER_ID: u32 = 1000;
 
@@ -106,6 +108,9 @@ impl Templates {
         for path in &view.read_only {
             root.show(path).map_err(|error| named(path, &error))?;
         }
+        for (source, inside) in &view.prepared {
+            root.bind(source, inside, READ_ONLY).map_err(|error| named(source, &error))?;
+        }
         for (source, inside) in &view.writable {
             root.bind(source, inside, WRITABLE).map_err(|error| named(source, &error))?;
         }
@@ -144,7 +149,7 @@ impl Root {
 
     /// Folders, links and files that are not the host's.
     fn folders(&self) -> Result<()> {
-        for folder in ["proc", "dev/shm", "tmp", "work", "etc", "var", "run", JOBS] {
+        for folder in ["proc", "dev/shm", "tmp", "work", "home/elsewhere", "etc", "var", "run", JOBS] {
             make_folders(&self.at(Path::new(folder)))?;
         }
         for (link, target) in [
@@ -165,7 +170,7 @@ impl Root {
                 ),
             ),
             ("group", format!("root:x:0:\n{USER}:x:{id}:\nnogroup:x:65534:\n")),
-            ("hosts", format!("127.0.0.1 localhost {USER}\n::1 localhost\n")),
+            ("hosts", format!("127.0.0.1 localhost {USER} {HOST_ELSEWHERE}\n::1 localhost\n")),
             ("hostname", format!("{USER}\n")),
             ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n".to_owned()),
             ("resolv.conf", String::new()),

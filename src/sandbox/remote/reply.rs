@@ -94,6 +94,7 @@ fn verdict(outcome: Outcome, reply: Reply) -> Verdict {
         signal: exit.filter(|code| *code < 0).map(|code| code.saturating_neg()),
         truncated,
         invalid_utf8: false,
+        limits: None,
         usage: Usage {
             wall_ms: milliseconds(&extensions.process_exec_time),
             cpu_ms: milliseconds(&extensions.process_cpu_time),

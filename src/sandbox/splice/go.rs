@@ -43,13 +43,13 @@ fn splice(solution: &str, tests: &str) -> Program {
     }
     source.push('\n');
     source.push_str(&body);
-    Program { source, variant: is_test.then_some("test"), values: Vec::new() }
+    Program { source, variant: is_test.then_some("test"), ..Program::default() }
 }
 
 fn whole(source: &str) -> Program {
     let file = File::read(source);
     let variant = (file.has_tests() && !file.defines("main")).then_some("test");
-    Program { source: source.to_owned(), variant, values: Vec::new() }
+    Program { source: source.to_owned(), variant, ..Program::default() }
 }
 
 /// One imported package.

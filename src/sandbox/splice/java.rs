@@ -43,9 +43,11 @@ fn combine(units: &[Unit]) -> Program {
     }
     let entry = units.iter().rev().find_map(|unit| unit.entry.as_ref());
     match entry {
-        Some(Entry::Tests) => Program { source, variant: Some("test"), values: Vec::new() },
-        Some(Entry::Main(class)) => Program { source, variant: None, values: vec![("main", class.clone())] },
-        None => Program { source, variant: None, values: vec![("main", "Main".to_owned())] },
+        Some(Entry::Tests) => Program { source, variant: Some("test"), ..Program::default() },
+        Some(Entry::Main(class)) => {
+            Program { source, values: vec![("main", class.clone())], ..Program::default() }
+        }
+        None => Program { source, values: vec![("main", "Main".to_owned())], ..Program::default() },
     }
 }
 

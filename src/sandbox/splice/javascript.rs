@@ -54,7 +54,7 @@ fn whole(source: &str) -> Program {
     } else {
         source.to_owned()
     };
-    Program { source, variant: Some("module"), values: Vec::new() }
+    Program { source, variant: Some("module"), ..Program::default() }
 }
 
 /// Whether the program has `import` or `export` declarations.

@@ -11,20 +11,24 @@ mod java;
 mod javascript;
 mod lex;
 
-use super::language::Language;
+use std::collections::BTreeMap;
+
+use super::language::{Completion, Language, Variant};
 use super::toolchain::expand;
 
-/// One program and how this particular one is named, compiled and run.
+/// One program and how it is named, compiled and run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spliced {
     /// The program.
     pub source: String,
-    /// The file name to use instead of the language's.
-    pub file_name: Option<String>,
-    /// The compile command to use instead of the language's.
+    /// What its file is called.
+    pub file_name: String,
+    /// Further files of its work folder, by name.
+    pub files: BTreeMap<String, String>,
+    /// The command that compiles it, if any; placeholders of the toolchain are still to be replaced.
     pub compile: Option<Vec<String>>,
-    /// The run command to use instead of the language's.
-    pub run: Option<Vec<String>>,
+    /// The command that runs it; likewise.
+    pub run: Vec<String>,
 }
 
 /// What a splicer makes of its input.
@@ -33,7 +37,9 @@ struct Program {
     source: String,
     /// The variant of the language file to use, if not the plain one.
     variant: Option<&'static str>,
-    /// Values for placeholders in the run command.
+    /// What the program's file must be called, where its text decides.
+    file_name: Option<String>,
+    /// Values for placeholders in the commands.
     values: Vec<(&'static str, String)>,
 }
 
@@ -71,30 +77,58 @@ pub fn values_of(name: &str) -> &'static [&'static str] {
     by_name(name).map_or(&[], |splicer| splicer.values)
 }
 
-/// One program of `solution` and `tests`.
-pub fn splice(language: &Language, solution: &str, tests: &str) -> Spliced {
+/// One program of `solution` and `tests`. `strict`: one that says when its tests have run to their end, where the
+/// language file knows how.
+pub fn splice(language: &Language, solution: &str, tests: &str, strict: bool) -> Spliced {
     let splicer = by_name(&language.splice).unwrap_or(&append::SPLICER);
-    finish(language, (splicer.splice)(solution, tests))
+    let completion = language.completion.as_ref().filter(|_| strict);
+    let program = match completion {
+        Some(completion) => (splicer.splice)(solution, &completion.around(tests)),
+        None => (splicer.splice)(solution, tests),
+    };
+    finish(language, program, completion)
 }
 
 /// A source that is a whole program already, made ready to run.
 pub fn whole(language: &Language, source: &str) -> Spliced {
     let splicer = by_name(&language.splice).unwrap_or(&append::SPLICER);
-    finish(language, (splicer.whole)(source))
+    finish(language, (splicer.whole)(source), None)
 }
 
-fn finish(language: &Language, program: Program) -> Spliced {
+/// Chooses the commands: of the variant before those of the language, and of `completion` before either.
+fn finish(language: &Language, program: Program, completion: Option<&Completion>) -> Spliced {
     let variant = program.variant.and_then(|name| language.variants.get(name));
-    let run = variant.and_then(|variant| variant.run.as_ref()).unwrap_or(&language.run);
+    let strict_variant = completion.zip(program.variant).and_then(|(c, name)| c.variants.get(name));
+    let choose = |of_variant: fn(&Variant) -> Option<&Vec<String>>, general: [Option<&Vec<String>>; 2]| {
+        let [of_completion, of_language] = general;
+        let chosen = strict_variant.and_then(of_variant).or_else(|| variant.and_then(of_variant));
+        chosen.or(of_completion).or(of_language).cloned()
+    };
+    let compile = choose(
+        |variant| variant.compile.as_ref(),
+        [completion.and_then(|c| c.compile.as_ref()), language.compile.as_ref()],
+    );
+    let run = choose(
+        |variant| variant.run.as_ref(),
+        [completion.and_then(|c| c.run.as_ref()), Some(&language.run)],
+    );
     let value = |name: &str| {
         let known = program.values.iter().find(|(known, _)| *known == name);
         known.map(|(_, value)| value.as_str())
     };
-    let run: Vec<_> = run.iter().map(|argument| expand(argument, value)).collect();
+    let filled = |command: Vec<String>| command.iter().map(|argument| expand(argument, value)).collect();
+    let file_name = strict_variant
+        .and_then(|variant| variant.file_name.clone())
+        .or_else(|| variant.and_then(|variant| variant.file_name.clone()))
+        .or(program.file_name)
+        .unwrap_or_else(|| language.file_name.clone());
+    let mut files = language.files.clone();
+    files.extend(completion.iter().flat_map(|completion| completion.files.clone()));
     Spliced {
         source: program.source,
-        file_name: variant.and_then(|variant| variant.file_name.clone()),
-        compile: variant.and_then(|variant| variant.compile.clone()),
-        run: (run != language.run).then_some(run),
+        file_name,
+        files,
+        compile: compile.map(filled),
+        run: run.map(filled).unwrap_or_default(),
     }
 }

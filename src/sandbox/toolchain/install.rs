@@ -8,14 +8,26 @@ use std::process::{Command, Stdio};
 use super::{Missing, Package, first_line, on_path};
 use crate::error::{Error, Result};
 
+/// What installs `packages`, a line each: the commands to run in this order, and the pages to read.
+pub fn install_lines(packages: &BTreeSet<Package>) -> Vec<String> {
+    let commands = install_commands(packages).into_iter().map(|command| command.join(" "));
+    let pages = packages.iter().filter_map(|package| match package {
+        Package::Manual(page) => Some(format!("see {page}")),
+        Package::Apt(_) | Package::Pip(_) | Package::Npm(_) => None,
+    });
+    commands.chain(pages).collect()
+}
+
 /// The commands that install `packages`, in the order to run them, as argument vectors.
-pub fn install_commands(packages: &BTreeSet<Package>) -> Vec<Vec<String>> {
+fn install_commands(packages: &BTreeSet<Package>) -> Vec<Vec<String>> {
     let (mut apt, mut pip, mut npm) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for package in packages {
         match package {
             Package::Apt(name) => apt.insert(name.as_str()),
             Package::Pip(name) => pip.insert(name.as_str()),
             Package::Npm(name) => npm.insert(name.as_str()),
+            // Nothing that a command of ours could install.
+            Package::Manual(_) => false,
         };
     }
     if !pip.is_empty() && first_line(&["python3", "-m", "pip", "--version"]).is_none() {

@@ -122,8 +122,7 @@ impl Connection {
     pub(super) fn start_step(
         &self,
         step: Step,
-        stdout: BorrowedFd<'_>,
-        stderr: BorrowedFd<'_>,
+        pipes: &[BorrowedFd<'_>],
     ) -> Result<oneshot::Receiver<StepReply>> {
         let (sender, receiver) = oneshot::channel();
         let id = step.id;
@@ -131,7 +130,7 @@ impl Connection {
             Some(waiting) => waiting.insert(id, sender),
             None => return Err(Error::other("the launcher is gone")),
         };
-        let sent = send_request(self.socket.as_fd(), &Request::Step(step), &[stdout, stderr]);
+        let sent = send_request(self.socket.as_fd(), &Request::Step(step), pipes);
         if let Err(error) = sent {
             if let Some(waiting) = &mut lock(&self.waiting).0 {
                 waiting.remove(&id);

@@ -2,6 +2,7 @@
 
 mod capture;
 mod connection;
+mod secret;
 mod warm;
 mod work;
 
@@ -15,18 +16,18 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 pub(super) use capture::Captured;
 use connection::Connection;
 
-use work::{STARVED, Work};
+use work::{Command, STARVED, Work};
 
-use super::jail::{PATH, WORK};
+use super::jail::{PATH, WORK, WORK_ELSEWHERE};
 use super::judge::{self, Run};
 use super::protocol::{Level, View};
 use super::template::USER;
 use crate::error::{Error, Fault, Recovery, Result};
 use crate::sandbox::Sandbox;
 use crate::sandbox::job::{Job, Limits, Outcome, Usage, Verdict};
-use crate::sandbox::language::{Language, Languages};
+use crate::sandbox::language::{Language, Languages, WARM_DIRECTORY};
 use crate::sandbox::splice::{self, Spliced};
-use crate::sandbox::toolchain::{self, Missing, Toolchain};
+use crate::sandbox::toolchain::{self, Missing, Toolchain, expand};
 
 /// More jobs at once than any machine runs well.
 const MOST_JOBS: usize = 1024;
@@ -77,7 +78,8 @@ pub struct LocalSandbox {
 /// What is found out about a language once.
 #[derive(Default)]
 struct Known {
-    toolchain: OnceLock<Result<Toolchain, Missing>>,
+    /// The runtime to use, and its toolchain.
+    toolchain: OnceLock<Result<(Language, Toolchain), Missing>>,
     /// Where its prepared files are.
     warmed: OnceCell<PathBuf>,
 }
@@ -89,6 +91,8 @@ struct Prepared<'a> {
     program: Spliced,
     view: View,
     limits: Limits,
+    variation: u32,
+    strict: bool,
 }
 
 impl LocalSandbox {
@@ -149,13 +153,13 @@ impl LocalSandbox {
         if known.toolchain.get().is_none() {
             let wanted = language.clone();
             // Asks programs for their versions: too slow for an async thread.
-            let found = tokio::task::spawn_blocking(move || toolchain::find(&wanted)).await;
+            let found = tokio::task::spawn_blocking(move || find(&wanted)).await;
             let found = found.map_err(|error| fault("toolchain_search", &error))?;
             // Another job may have found it meanwhile; both found the same.
             let _ = known.toolchain.set(found);
         }
         match known.toolchain.get() {
-            Some(Ok(toolchain)) => Ok((language, known, toolchain)),
+            Some(Ok((runtime, toolchain))) => Ok((runtime, known, toolchain)),
             Some(Err(missing)) => Err(Fault::new(Recovery::Pend, "toolchain_missing", missing.to_string())
                 .hint(format!("install it with: {}", missing.install.join(" && ")))),
             None => Err(fault("toolchain_search", &"nothing was found out")),
@@ -174,14 +178,17 @@ impl LocalSandbox {
             }
             let prepare = || self.warm_up(language, warm, toolchain);
             let cache = known.warmed.get_or_try_init(prepare).await?;
-            view.layered.push((cache.clone(), PathBuf::from(&warm.directory)));
+            let folders = if warm.layered { &mut view.layered } else { &mut view.prepared };
+            folders.push((cache.clone(), PathBuf::from(WARM_DIRECTORY)));
         }
+        let strict = job.strict && job.tests.is_some() && language.completion.is_some();
         let program = match &job.tests {
-            Some(tests) => splice::splice(language, &job.source, tests),
+            Some(tests) => splice::splice(language, &job.source, tests, strict),
             None => splice::whole(language, &job.source),
         };
         let limits = language.limits_for(&job.limits);
-        let prepared = Prepared { language, toolchain, program, view, limits };
+        let variation = job.variation;
+        let prepared = Prepared { language, toolchain, program, view, limits, variation, strict };
         let first = {
             let _seat = self.take_seats(1).await?;
             self.run_prepared(&prepared).await
@@ -203,14 +210,16 @@ impl LocalSandbox {
 
     async fn run_prepared(&self, job: &Prepared<'_>) -> Result<Verdict, Fault> {
         let Prepared { language, toolchain, program, limits, .. } = job;
-        let file_name = program.file_name.as_ref().unwrap_or(&language.file_name);
-        let work = Work::open(
-            self.connection()?,
-            job.view.clone(),
-            limits.file_bytes,
-            vec![(file_name.clone(), program.source.clone())],
-        )?;
-        let env = environment(language, toolchain);
+        let mut files: Vec<_> = program.files.clone().into_iter().collect();
+        files.push((program.file_name.clone(), program.source.clone()));
+        let work = Work::open(self.connection()?, job.view.clone(), limits.file_bytes, files)?;
+        let command = |command: &[String], asked_to_complete| Command {
+            argv: toolchain.expand(command, &program.file_name),
+            env: environment(language, toolchain, job.variation),
+            limits: *limits,
+            elsewhere: is_elsewhere(job.variation),
+            asked_to_complete,
+        };
         let mut verdict = Verdict {
             outcome: Outcome::Passed,
             stdout: String::new(),
@@ -221,13 +230,14 @@ impl LocalSandbox {
             signal: None,
             truncated: false,
             invalid_utf8: false,
+            limits: Some(*limits),
             usage: Usage::default(),
             compile_usage: None,
             toolchain: toolchain.version.clone(),
             isolation: self.isolation.clone(),
         };
-        if let Some(compile) = program.compile.as_ref().or(language.compile.as_ref()) {
-            let run = work.run(toolchain.expand(compile, file_name), env.clone(), *limits).await?;
+        if let Some(compile) = &program.compile {
+            let run = work.run(command(compile, false)).await?;
             verdict.compile_usage = Some(usage(&run));
             if let Some((outcome, reason)) = judge::compiling(&run) {
                 (verdict.outcome, verdict.reason) = (outcome, reason);
@@ -238,8 +248,7 @@ impl LocalSandbox {
                 return Ok(verdict);
             }
         }
-        let command = program.run.as_ref().unwrap_or(&language.run);
-        let run = work.run(toolchain.expand(command, file_name), env, *limits).await?;
+        let run = work.run(command(&program.run, job.strict)).await?;
         (verdict.outcome, verdict.reason) = judge::running(&run, language);
         verdict.usage = usage(&run);
         verdict.exit_code = run.report.exit_code;
@@ -264,8 +273,8 @@ impl Sandbox for LocalSandbox {
         let Some(language) = self.languages.get(language) else { return format!("local-{VERSION}:unknown") };
         let entry = blake3::hash(format!("{language:?}").as_bytes()).to_hex();
         let version = self.known.get(&language.name).map(|known| {
-            match known.toolchain.get_or_init(|| toolchain::find(language)) {
-                Ok(toolchain) => toolchain.version.clone(),
+            match known.toolchain.get_or_init(|| find(language)) {
+                Ok((_, toolchain)) => toolchain.version.clone(),
                 Err(_) => "missing".to_owned(),
             }
         });
@@ -306,23 +315,41 @@ fn connect(options: &Options) -> Result<Connection> {
     })
 }
 
-fn environment(language: &Language, toolchain: &Toolchain) -> Vec<(String, String)> {
+fn find(language: &Language) -> Result<(Language, Toolchain), Missing> {
+    toolchain::find(language).map(|(runtime, toolchain)| (runtime.clone(), toolchain))
+}
+
+/// Whether runs of this variation have the other host name and work path.
+fn is_elsewhere(variation: u32) -> bool {
+    variation % 2 == 1
+}
+
+/// The environment of a language's commands in the surroundings `variation`; see [`Job::variation`].
+fn environment(language: &Language, toolchain: &Toolchain, variation: u32) -> Vec<(String, String)> {
+    // A time zone east of all others, and one west of them: another time of day, often another day.
+    let time_zone = ["UTC", "<+14>-14", "<-12>12"][variation as usize % 3];
     let mut path: Vec<_> = toolchain.path.iter().map(|folder| folder.display().to_string()).collect();
     path.push(PATH.to_owned());
     let mut env: BTreeMap<String, String> = [
         ("PATH", path.join(":").as_str()),
-        ("HOME", WORK),
+        ("HOME", if is_elsewhere(variation) { WORK_ELSEWHERE } else { WORK }),
         ("USER", USER),
         ("LOGNAME", USER),
         ("SHELL", "/bin/sh"),
         ("LANG", "C.UTF-8"),
-        ("TZ", "UTC"),
+        ("TZ", time_zone),
         ("TMPDIR", "/tmp"),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect();
-    env.extend(language.env.clone());
+    let expanded = |(name, value): (&String, &String)| (name.clone(), toolchain.expand_text(value, ""));
+    env.extend(language.env.iter().map(expanded));
+    if variation > 0 {
+        let number = variation.to_string();
+        let value = |name: &str| (name == "n").then_some(number.as_str());
+        env.extend(language.vary.iter().map(|(name, text)| (name.clone(), expand(text, value))));
+    }
     env.into_iter().collect()
 }
 

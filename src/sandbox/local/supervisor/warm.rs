@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::super::judge;
 use super::super::protocol::{Limits, View};
-use super::work::Work;
+use super::work::{Command, Work};
 use super::{LocalSandbox, compile_message, environment, fault};
 use crate::error::Fault;
-use crate::sandbox::language::{Language, Warm};
+use crate::sandbox::language::{Language, WARM_DIRECTORY, Warm};
 use crate::sandbox::toolchain::Toolchain;
 
 /// Trusted commands, yet bounded: a compiler that hangs must not hang us.
@@ -48,8 +48,8 @@ impl LocalSandbox {
         open_to_all(&folder).map_err(message)?;
         let view = View {
             read_only: toolchain.mounts.clone(),
-            writable: vec![(folder.clone(), PathBuf::from(&warm.directory))],
-            layered: Vec::new(),
+            writable: vec![(folder.clone(), PathBuf::from(WARM_DIRECTORY))],
+            ..View::default()
         };
         // The path to the folder is private; inside, whatever user the jail runs as may write.
         fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o711)).map_err(message)?;
@@ -57,11 +57,20 @@ impl LocalSandbox {
             let _seat = self.take_seats(1).await?;
             let files = warm.files.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
             let work = Work::open(self.connection()?, view, LIMITS.file_bytes, files)?;
-            let command = toolchain.expand(&warm.command, "");
-            let run = work.run(command, environment(language, toolchain), LIMITS).await?;
-            if let Some((_, reason)) = judge::compiling(&run) {
-                let said = compile_message(&run);
-                return Err(fault("warm", &format!("prepare {}: {reason}: {said}", language.name)));
+            for command in &warm.commands {
+                let run = work
+                    .run(Command {
+                        argv: toolchain.expand(command, ""),
+                        env: environment(language, toolchain, 0),
+                        limits: LIMITS,
+                        elsewhere: false,
+                        asked_to_complete: false,
+                    })
+                    .await?;
+                if let Some((_, reason)) = judge::compiling(&run) {
+                    let said = compile_message(&run);
+                    return Err(fault("warm", &format!("prepare {}: {reason}: {said}", language.name)));
+                }
             }
         }
         publish(&folder, &published).map_err(message)?;

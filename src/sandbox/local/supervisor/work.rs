@@ -8,6 +8,7 @@ use super::super::judge::{Run, was_starved};
 use super::super::protocol::{Limits, Request, Step, View};
 use super::capture::{drain, pipe};
 use super::connection::Connection;
+use super::secret::{Expected, Secret};
 use super::{fault, launcher_fault};
 use crate::error::Fault;
 
@@ -17,6 +18,17 @@ pub(super) const STARVED: &str = "starved";
 /// Output that ends a program: four times what is kept of a stream, and at least this. Less is read and thrown away:
 /// a chatty program is cut, not ended.
 const FLOOD_BYTES: u64 = 64 << 20;
+
+/// One command to run in a work folder.
+pub(super) struct Command {
+    pub argv: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub limits: Limits,
+    /// Whether to run under the other host name and at the other work path.
+    pub elsewhere: bool,
+    /// Whether it must say that it ran to its end.
+    pub asked_to_complete: bool,
+}
 
 /// Removed, with whatever still runs in it, when dropped.
 pub(super) struct Work {
@@ -39,22 +51,20 @@ impl Work {
     }
 
     /// Runs one command to its end or limit.
-    pub(super) async fn run(
-        &self,
-        argv: Vec<String>,
-        env: Vec<(String, String)>,
-        limits: Limits,
-    ) -> Result<Run, Fault> {
+    pub(super) async fn run(&self, command: Command) -> Result<Run, Fault> {
+        let Command { argv, env, limits, elsewhere, asked_to_complete } = command;
         let id = self.connection.next_id();
         let (stdout, stdout_end) = pipe().map_err(|error| fault("pipe", &error))?;
         let (stderr, stderr_end) = pipe().map_err(|error| fault("pipe", &error))?;
-        let step = Step { id, work: self.id, argv, env, limits };
-        let reply = self
-            .connection
-            .start_step(step, stdout_end.as_fd(), stderr_end.as_fd())
-            .map_err(|error| launcher_fault(&error))?;
+        let secret =
+            asked_to_complete.then(Secret::new).transpose().map_err(|error| fault("pipe", &error))?;
+        let step = Step { id, work: self.id, argv, env, limits, elsewhere };
+        let mut pipes = vec![stdout_end.as_fd(), stderr_end.as_fd()];
+        pipes.extend(secret.iter().flat_map(|secret| &secret.ends).map(AsFd::as_fd));
+        let reply = self.connection.start_step(step, &pipes).map_err(|error| launcher_fault(&error))?;
         // The jail has copies; the pipes end when it does.
         drop((stdout_end, stderr_end));
+        let expected = secret.map(Secret::handed_over);
         let mut unfinished = Unfinished { step: id, connection: Some(&self.connection) };
         let flood = limits.output_bytes.saturating_mul(4).max(FLOOD_BYTES);
         let total = AtomicU64::new(0);
@@ -79,6 +89,7 @@ impl Work {
             stdout: stdout.map_err(|error| fault("pipe", &error))?,
             stderr: stderr.map_err(|error| fault("pipe", &error))?,
             flooded: total.into_inner() > flood,
+            completed: expected.map(Expected::came_back),
         };
         if was_starved(&run) {
             let message = format!(

@@ -1,23 +1,15 @@
-//! Solutions and tests made into one program: what must be kept, dropped, merged and added, per language.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+//! python, shell, C++, Java, Go and JavaScript.
 
-use autocodegen::sandbox::language::Languages;
-use autocodegen::sandbox::splice::{self, Spliced};
+use autocodegen::sandbox::splice::Spliced;
 use proptest::prelude::*;
 
-fn splice(language: &str, solution: &str, tests: &str) -> Spliced {
-    splice::splice(Languages::embedded().unwrap().get(language).unwrap(), solution, tests)
-}
-
-fn whole(language: &str, source: &str) -> Spliced {
-    splice::whole(Languages::embedded().unwrap().get(language).unwrap(), source)
-}
+use super::{splice, whole};
 
 #[test]
 fn python_and_shell_are_one_text_after_the_other() {
     for language in ["python", "shell"] {
         let spliced = splice(language, "a", "b");
-        assert_eq!(spliced, Spliced { source: "a\nb".into(), file_name: None, compile: None, run: None });
+        assert_eq!((spliced.source.as_str(), spliced.compile), ("a\nb", None));
     }
 }
 
@@ -109,12 +101,12 @@ public class SolutionTest {
         public void test() {}
     }
     "#);
-    assert!(spliced.run.unwrap().contains(&"org.junit.platform.console.ConsoleLauncher".to_owned()));
+    assert!(spliced.run.contains(&"org.junit.platform.console.ConsoleLauncher".to_owned()));
 }
 
 #[test]
 fn java_runs_the_class_with_a_main() {
-    let main_class = |spliced: Spliced| spliced.run.unwrap().last().unwrap().clone();
+    let main_class = |spliced: Spliced| spliced.run.last().unwrap().clone();
     let tests = "public class Check { public static void main(String[] args) {} }";
     let solution = "class Solution { static void main(int notThis) {} void other() { int main; } }";
     assert_eq!(main_class(splice("java", solution, tests)), "Check");
@@ -176,7 +168,7 @@ func TestFull(t *testing.T) { fmt.Println(Solve()) }
 
     func TestFull(t *testing.T) { fmt.Println(Solve()) }
     "#);
-    assert_eq!(spliced.file_name.as_deref(), Some("main_test.go"));
+    assert_eq!(spliced.file_name, "main_test.go");
 }
 
 #[test]
@@ -197,7 +189,7 @@ fn go_gets_a_main_that_calls_the_entry_points() {
     	fullTesting()
     }
     ");
-    assert_eq!(spliced.file_name, None);
+    assert_eq!(spliced.file_name, "main.go");
     let own = splice(
         "go",
         "package main\nfunc f() {}",
@@ -210,10 +202,10 @@ fn go_gets_a_main_that_calls_the_entry_points() {
 #[test]
 fn go_programs_are_run_by_what_they_hold() {
     let file_name = |source: &str| whole("go", source).file_name;
-    assert_eq!(file_name("package main\nfunc TestX(t *testing.T) {}").as_deref(), Some("main_test.go"));
-    assert_eq!(file_name("package main\nfunc main() {}\n// func TestX(t *testing.T) {}"), None);
-    assert_eq!(file_name("package main\nfunc Testament() {}\nfunc main() {}"), None);
-    assert_eq!(file_name("package main\nfunc TestMain(m *testing.M) {}\nfunc main() {}"), None);
+    assert_eq!(file_name("package main\nfunc TestX(t *testing.T) {}"), "main_test.go");
+    assert_eq!(file_name("package main\nfunc main() {}\n// func TestX(t *testing.T) {}"), "main.go");
+    assert_eq!(file_name("package main\nfunc Testament() {}\nfunc main() {}"), "main.go");
+    assert_eq!(file_name("package main\nfunc TestMain(m *testing.M) {}\nfunc main() {}"), "main.go");
 }
 
 #[test]
@@ -267,35 +259,19 @@ fn javascript_modules_are_told_from_scripts() {
         "import 'c'",
         "export default f",
     ] {
-        assert_eq!(file_name(module).as_deref(), Some("test.mjs"), "{module}");
+        assert_eq!(file_name(module), "test.mjs", "{module}");
     }
     for script in
         ["import('fs')", "a.import", "// import fs from 'fs'", "`\nimport fs from 'fs'`", "x = {export: 1}"]
     {
-        assert_eq!(file_name(script), None, "{script}");
+        assert_eq!(file_name(script), "test.js", "{script}");
     }
     let mixed =
         whole("javascript", "import fs from 'fs';\nconst a = require('assert');\nmodule.exports = a;");
     assert!(mixed.source.starts_with("import { createRequire"));
 }
 
-fn code() -> impl Strategy<Value = String> {
-    let words = "import|package|class|public|func|main|function|export|require|const|demoTesting|TestX|int|@Test|a\\.b";
-    proptest::string::string_regex(&format!(
-        "(({words})|[(){{}};=*,.\"'`/#]|/\\*|\\*/|//| |\n|é|R\"|\\$\\{{){{0,60}}"
-    ))
-    .unwrap()
-}
-
 proptest! {
-    #[test]
-    fn no_input_breaks_splicing(solution in code(), tests in code()) {
-        for language in Languages::embedded().unwrap().iter() {
-            splice::splice(language, &solution, &tests);
-            splice::whole(language, &solution);
-        }
-    }
-
     /// What stands in strings and comments comes through unchanged, whatever it looks like.
     #[test]
     fn text_comes_through(inside in "(import |package |int main\\(\\) \\{|public class |func main|demoTesting\\(\\)|[a-z;{}() ]){1,12}") {

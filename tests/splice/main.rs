@@ -1,0 +1,34 @@
+//! Solutions and tests made into one program: what must be kept, dropped, merged and added, per language.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod first_six;
+
+use autocodegen::sandbox::language::Languages;
+use autocodegen::sandbox::splice::{self, Spliced};
+use proptest::prelude::*;
+
+fn splice(language: &str, solution: &str, tests: &str) -> Spliced {
+    splice::splice(Languages::embedded().unwrap().get(language).unwrap(), solution, tests, false)
+}
+
+fn whole(language: &str, source: &str) -> Spliced {
+    splice::whole(Languages::embedded().unwrap().get(language).unwrap(), source)
+}
+
+fn code() -> impl Strategy<Value = String> {
+    let words = "import|package|class|public|func|main|function|export|require|const|demoTesting|TestX|int|@Test|a\\.b";
+    proptest::string::string_regex(&format!(
+        "(({words})|[(){{}};=*,.\"'`/#]|/\\*|\\*/|//| |\n|é|R\"|\\$\\{{){{0,60}}"
+    ))
+    .unwrap()
+}
+
+proptest! {
+    #[test]
+    fn no_input_breaks_splicing(solution in code(), tests in code(), strict: bool) {
+        for language in Languages::embedded().unwrap().iter() {
+            splice::splice(language, &solution, &tests, strict);
+            splice::whole(language, &solution);
+        }
+    }
+}
