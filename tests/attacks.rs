@@ -54,7 +54,7 @@ impl Host {
             file_bytes: Some(64 << 20),
             ..LimitOverrides::default()
         };
-        let job = Job { language: language.to_owned(), source: source.to_owned(), tests: None, limits };
+        let job = Job { language: language.to_owned(), source: source.to_owned(), limits, ..Job::default() };
         let started = Instant::now();
         let verdict = self.sandbox.run(&job).await.unwrap();
         assert!(started.elapsed() < Duration::from_secs(60), "{verdict:#?}");
