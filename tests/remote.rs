@@ -62,6 +62,7 @@ fn job() -> Job {
         source: "def f(): pass".to_owned(),
         tests: Some("f()".to_owned()),
         limits: LimitOverrides { cpu_ms: Some(30_000), ..LimitOverrides::default() },
+        ..Job::default()
     }
 }
 

@@ -31,12 +31,7 @@ fn sandbox(test: &str) -> Option<&'static LocalSandbox> {
 }
 
 fn job(language: &str, source: &str) -> Job {
-    Job {
-        language: language.to_owned(),
-        source: source.to_owned(),
-        tests: None,
-        limits: LimitOverrides::default(),
-    }
+    Job { language: language.to_owned(), source: source.to_owned(), tests: None, ..Job::default() }
 }
 
 /// Runs `job`; `None` (and said so) where its toolchain is not installed. Other faults are failures.
