@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use autocodegen::error::{Fault, Recovery};
 use autocodegen::sandbox::Sandbox;
-use autocodegen::sandbox::job::{Job, LimitOverrides, Outcome, Verdict};
+use autocodegen::sandbox::job::{Job, Outcome, Verdict};
 use autocodegen::sandbox::language::{Language, Languages};
 use autocodegen::sandbox::local::{Isolation, LocalSandbox, Options};
 
