@@ -4,7 +4,7 @@
 mod common;
 
 use autocodegen::sandbox::Sandbox;
-use autocodegen::sandbox::job::{Job, LimitOverrides, Outcome};
+use autocodegen::sandbox::job::LimitOverrides;
 use autocodegen::sandbox::language::{Language, Languages};
 use autocodegen::sandbox::local::{LocalSandbox, Options};
 
@@ -119,16 +119,7 @@ async fn probes_come_to_what_their_files_say() {
     };
     for language in Languages::embedded().unwrap().iter() {
         for (name, probe) in language.probe.iter() {
-            let looping = probe.outcome == Outcome::TimeLimitExceeded;
-            let limits = LimitOverrides { cpu_ms: looping.then_some(1000), ..LimitOverrides::default() };
-            let job = Job {
-                language: language.name.clone(),
-                source: probe.source.clone(),
-                tests: probe.tests.clone(),
-                limits,
-                strict: true,
-                variation: 0,
-            };
+            let job = probe.job(language);
             match sandbox.run(&job).await {
                 Ok(verdict) => {
                     assert_eq!(verdict.outcome, probe.outcome, "{} {name}: {verdict:#?}", language.name)

@@ -56,12 +56,9 @@ async fn expect(test: &str, language: &str, source: &str, expected: Outcome) -> 
 /// The four probes of the language file.
 async fn probes(name: &str) {
     let languages = Languages::embedded().unwrap();
-    for (probe_name, probe) in languages.get(name).unwrap().probe.iter() {
-        let mut job = job(name, &probe.source);
-        job.tests = probe.tests.clone();
-        if probe.outcome == Outcome::TimeLimitExceeded {
-            job.limits.cpu_ms = Some(500);
-        }
+    let language = languages.get(name).unwrap();
+    for (probe_name, probe) in language.probe.iter() {
+        let job = probe.job(language);
         let test = format!("{name} {probe_name}");
         let Some(verdict) = run(&test, &job).await else { return };
         assert_eq!(verdict.outcome, probe.outcome, "{test}: {verdict:#?}");

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::sandbox::job::Outcome;
+use super::Language;
+use crate::sandbox::job::{Job, LimitOverrides, Outcome};
 
 /// Four small programs and what must come of them.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,4 +45,19 @@ pub struct Probe {
     pub tests: Option<String>,
     /// What must come of it.
     pub outcome: Outcome,
+}
+
+impl Probe {
+    /// The job that runs it: strictly, and where it is to run out of time without wasting any.
+    pub fn job(&self, language: &Language) -> Job {
+        let looping = self.outcome == Outcome::TimeLimitExceeded;
+        Job {
+            language: language.name.clone(),
+            source: self.source.clone(),
+            tests: self.tests.clone(),
+            limits: LimitOverrides { cpu_ms: looping.then_some(500), ..LimitOverrides::default() },
+            strict: true,
+            variation: 0,
+        }
+    }
 }
