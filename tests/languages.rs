@@ -7,6 +7,7 @@ use autocodegen::sandbox::Sandbox;
 use autocodegen::sandbox::job::LimitOverrides;
 use autocodegen::sandbox::language::{Language, Languages};
 use autocodegen::sandbox::local::{LocalSandbox, Options};
+use autocodegen::sandbox::{splice, toolchain};
 
 const MINIMAL: &str = r#"
 name = "toy"
@@ -75,6 +76,11 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
         ("\"PASSED\"", "\"FINE\"", "FINE"),
         ("[toolchain]", "[limits]\nmemory = 3\n[toolchain]", "memory"),
         ("[toolchain]", "[toolchain", "toolchain"),
+        ("{ apt = \"coreutils\" }", "{ manual = \"https://example.org\" }", "key `installable`"),
+        ("[toolchain]", "[env]\nA = \"{dog}\"\n[toolchain]", "key `env.A`: {dog}"),
+        ("[toolchain]", "[completion]\n[toolchain]", "key `completion`"),
+        ("[toolchain]", "[completion]\nreport = \"(\"\n[toolchain]", "unclosed group"),
+        ("[probe]", "[[runtime]]\nrun = [\"{dog}\"]\n[probe]", "{dog}"),
     ] {
         let error = toy(change, to).unwrap_err();
         assert!(error.starts_with("toy.toml: ") && error.contains(expected), "{to}: {error}");
@@ -107,6 +113,77 @@ fn the_extra_seconds_come_on_top_of_the_callers_timeout() {
     assert_eq!((limits.cpu_ms, limits.pids, limits.wall_ms), (33_000, 5, 1));
     let plain = toy("name", "name").unwrap();
     assert_eq!(plain.limits_for(&LimitOverrides::default()).cpu_ms, 5000);
+}
+
+/// A better runtime takes over how programs are compiled and run, and nothing else.
+#[test]
+fn the_best_installed_runtime_is_used() {
+    let with_runtime = |program: &str| {
+        let runtime = format!(
+            "[[runtime]]\nrun = [\"{{{program}}}\", \"{{file}}\"]\nextra_seconds = 7\n\
+             [runtime.toolchain]\nversion = [\"{{{program}}}\", \"--version\"]\n\
+             [runtime.toolchain.programs.{program}]\ninstall = {{ apt = \"coreutils\" }}\n[probe]"
+        );
+        toy("[probe]", &runtime)
+            .map(|language| Language { env: [("A".to_owned(), "b".to_owned())].into(), ..language })
+            .unwrap()
+    };
+    let better = with_runtime("tac");
+    let (runtime, toolchain) = toolchain::find(&better).unwrap();
+    assert_eq!((runtime.name.as_str(), runtime.extra_seconds, runtime.env.len()), ("toy", 7, 0));
+    assert!(toolchain.version.starts_with("tac"), "{toolchain:?}");
+    let absent = with_runtime("no-such-program");
+    let (runtime, toolchain) = toolchain::find(&absent).unwrap();
+    assert_eq!((runtime.extra_seconds, runtime.env.len()), (0, 1));
+    assert!(toolchain.version.starts_with("cat"), "{toolchain:?}");
+}
+
+#[test]
+fn a_program_is_found_under_its_other_names_and_a_file_by_a_pattern() {
+    let named = toy("install = {", "names = [\"no-such-cat\", \"tac\"]\ninstall = {").unwrap();
+    let (_, toolchain) = toolchain::find(&named).unwrap();
+    assert!(toolchain.substitutions["cat"].ends_with("/tac"), "{toolchain:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = |pattern: &str| {
+        let path = folder.path().join(pattern);
+        let needed =
+            format!("[toolchain.files.lib]\npath = {path:?}\ninstall = {{ apt = \"lib\" }}\n[probe]");
+        toy("[probe]", &needed).unwrap()
+    };
+    for name in ["lib-1.jar", "lib-2.jar"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let pattern = file("lib-*.jar");
+    let (_, toolchain) = toolchain::find(&pattern).unwrap();
+    assert!(toolchain.substitutions["lib"].ends_with("lib-2.jar"), "{toolchain:?}");
+    let missing = toolchain::find(&file("bib-*.jar")).unwrap_err();
+    assert!(missing.to_string().contains("bib-*.jar") && missing.install.len() == 2, "{missing:?}");
+}
+
+#[test]
+fn what_no_package_brings_names_its_page() {
+    let by_hand = toy("name = \"toy\"", "name = \"toy\"\ninstallable = false");
+    assert!(by_hand.unwrap_err().contains("key `installable`"));
+    let text = MINIMAL
+        .replace("name = \"toy\"", "name = \"toy\"\ninstallable = false")
+        .replace("{ apt = \"coreutils\" }", "{ manual = \"https://example.org\" }")
+        .replace("cat", "no-such-cat");
+    let language = Language::parse("toy.toml", &text).unwrap();
+    let missing = toolchain::find(&language).unwrap_err();
+    assert_eq!(missing.install, ["see https://example.org"]);
+}
+
+#[test]
+fn completion_goes_around_the_tests() {
+    let completion = "[completion]\nbefore = \"B\"\nafter = \"A\"\nreport = \"OK\"\n\
+                      exits = [{ pattern = \"exit ([0-9])\", with = \"quit $1\" }]\n[toolchain]";
+    let language = toy("[toolchain]", completion).unwrap();
+    let completion = language.completion.as_ref().unwrap();
+    assert_eq!(completion.around("x; exit 0"), "B\nx; quit 0\nA");
+    assert!(completion.is_reported("all OK") && !completion.is_reported("KO"));
+    assert_eq!(splice::splice(&language, "S", "T", true).source, "S\nB\nT\nA");
+    assert_eq!(splice::splice(&language, "S", "T", false).source, "S\nT");
 }
 
 /// The probes of every language, in jails.

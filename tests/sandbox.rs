@@ -167,7 +167,7 @@ async fn surroundings_are_the_same_each_time() {
 #[tokio::test]
 async fn both_streams_are_drained_apart_and_cut() {
     let source = "import os\n\
-        for _ in range(320):\n    os.write(1, b'o' * 65536)\n    os.write(2, b'e' * 65536)\n";
+        for _ in range(512):\n    os.write(1, b'o' * 65536)\n    os.write(2, b'e' * 65536)\n";
     let Some(verdict) = expect("streams", "python", source, Outcome::Passed).await else { return };
     assert!(verdict.truncated);
     assert_eq!((verdict.stdout.len(), verdict.stderr.len()), (16 << 20, 16 << 20));

@@ -33,7 +33,7 @@ use crate::sandbox::toolchain::{self, Missing, Toolchain, expand};
 const MOST_JOBS: usize = 1024;
 /// Counts with the language file and the toolchain in [`Sandbox::identity`]: raised when jails or judgement change
 /// in a way that can change verdicts.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How jobs are to be kept apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
