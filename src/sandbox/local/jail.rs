@@ -8,7 +8,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs;
-use std::io::Error;
+use std::io::{Error, Write as _};
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -44,6 +44,8 @@ pub(super) const ENDED: u8 = b'E';
 /// First byte of the status pipe's message: why the program could not be started follows.
 pub(super) const FAILED: u8 = b'F';
 
+/// A shell's exit code for a file that is there but cannot be executed.
+const CANNOT_EXECUTE: i32 = 126;
 const OPEN_FILES: u64 = 4096;
 const STACK_BYTES: u64 = 8 << 20;
 
@@ -155,7 +157,9 @@ fn init(jail: &Jail<'_>, report: &OwnedFd) -> Result<(), Failure> {
     if owner != own {
         // SAFETY: prctl with integer arguments only. Keeps the capabilities: distributions that refuse user namespaces
         // to ordinary users allow it to those.
-        unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::SECBIT_NO_SETUID_FIXUP as libc::c_ulong, 0, 0, 0) };
+        unsafe {
+            libc::prctl(libc::PR_SET_SECUREBITS, libc::SECBIT_NO_SETUID_FIXUP as libc::c_ulong, 0, 0, 0)
+        };
     }
     seteuid(owner).doing("become the job's user")?;
     let forked = fork(user_namespace);
@@ -271,7 +275,16 @@ fn program(jail: &Jail<'_>, go: &OwnedFd) -> Result<std::convert::Infallible, Fa
     for filter in jail.filters {
         seccompiler::apply_filter(filter).doing("install the seccomp filter")?;
     }
-    Err(exec(jail, &argv, &env))
+    let (command, error) = exec(jail, &argv, &env)?;
+    let message = format!("cannot execute {command}: {error}");
+    // A file that an earlier step of the job has made, or was to make, is the job's doing.
+    let refused =
+        [Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC, Errno::ELIBBAD, Errno::EINVAL, Errno::EISDIR];
+    if command.starts_with("./") && refused.contains(&error) {
+        let _ = writeln!(std::io::stderr(), "{message}");
+        exit(CANNOT_EXECUTE);
+    }
+    Err(Failure(message))
 }
 
 /// stdin from nowhere, stdout and stderr into the pipes, nothing else once the program is executed.
@@ -319,9 +332,9 @@ fn limits(jail: &Jail<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tries every place where the command may be.
-fn exec(jail: &Jail<'_>, argv: &[CString], env: &[CString]) -> Failure {
-    let Some(command) = jail.argv.first() else { return Failure("no command".to_owned()) };
+/// Tries every place where the command may be; returns the command and why it cannot be executed.
+fn exec<'a>(jail: &Jail<'a>, argv: &[CString], env: &[CString]) -> Result<(&'a str, Errno), Failure> {
+    let Some(command) = jail.argv.first() else { return Err(Failure("no command".to_owned())) };
     let path = jail.env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str());
     let places: Vec<_> = if command.contains('/') {
         vec![command.into()]
@@ -338,7 +351,7 @@ fn exec(jail: &Jail<'_>, argv: &[CString], env: &[CString]) -> Failure {
             last = error;
         }
     }
-    Failure(format!("cannot execute {command}: {last}"))
+    Ok((command, last))
 }
 
 fn c_strings(strings: &[String]) -> Result<Vec<CString>, Failure> {

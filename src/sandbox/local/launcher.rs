@@ -25,7 +25,7 @@ use super::landlock;
 use super::process_tree::Sample;
 use super::protocol::{Exceeded, Level, Reply, Request, Step, View};
 use super::protocol::{receive_request, send_reply};
-use super::running::Running;
+use super::running::{Running, Waiting};
 use super::seccomp;
 use super::sys;
 use super::template::Templates;
@@ -295,6 +295,7 @@ impl Launcher {
             next_look: started,
             exceeded: None,
             sampled: Sample::default(),
+            waiting: Waiting::default(),
         };
         running.look(self.cores);
         self.running.insert(pid, running);
