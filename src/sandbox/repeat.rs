@@ -1,7 +1,7 @@
 //! Running a job several times, in surroundings that differ on purpose, to see whether its verdict can be trusted.
 
-use super::Sandbox;
 use super::job::{Job, Verdict};
+use super::{Sandbox, run_with_retries};
 use crate::error::Fault;
 
 /// The verdicts of the same job, run in different surroundings.
@@ -21,7 +21,7 @@ pub struct Repeated {
 pub async fn run_repeated(sandbox: &dyn Sandbox, job: &Job, times: u32) -> Result<Repeated, Fault> {
     let mut verdicts = Vec::new();
     for variation in 0..times.max(1) {
-        verdicts.push(sandbox.run(&Job { variation, ..job.clone() }).await?);
+        verdicts.push(run_with_retries(sandbox, &Job { variation, ..job.clone() }).await?);
     }
     let difference = verdicts.iter().enumerate().skip(1).find_map(|(number, verdict)| {
         difference(&verdicts[0], verdict).map(|what| format!("run {} of {times}: {what}", number + 1))

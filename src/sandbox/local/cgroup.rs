@@ -168,6 +168,20 @@ impl Group {
         keyed(&self.folder(0)?.join(name), "oom_kill")
     }
 
+    /// Whether the group has ever reached its memory limit. When it has not, a kill for want of memory was the
+    /// machine's doing, or that of a group above.
+    pub(super) fn reached_memory_limit(&self) -> Result<bool> {
+        let folder = self.folder(0)?;
+        match self.version {
+            Version::Two => Ok(keyed(&folder.join("memory.events"), "oom")? > 0),
+            Version::One => {
+                let with_swap = folder.join("memory.memsw.failcnt");
+                let failures = number(&folder.join("memory.failcnt"))?;
+                Ok(failures > 0 || (with_swap.exists() && number(&with_swap)? > 0))
+            }
+        }
+    }
+
     fn folder(&self, index: usize) -> Result<&Path> {
         self.folders.get(index).map(PathBuf::as_path).ok_or_else(|| Error::other("no such hierarchy"))
     }

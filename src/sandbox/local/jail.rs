@@ -8,19 +8,21 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs;
-use std::io::Error;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::io::{Error, Write as _};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
-    Gid, Pid, Uid, chdir, dup2_raw, pipe2, read, setgroups, setresgid, setresuid, setsid, write,
+    Gid, Pid, Uid, chdir, dup2_raw, geteuid, pipe2, read, seteuid, setgroups, setresgid, setresuid, setsid,
+    write,
 };
 use seccompiler::BpfProgram;
 
@@ -42,6 +44,8 @@ pub(super) const ENDED: u8 = b'E';
 /// First byte of the status pipe's message: why the program could not be started follows.
 pub(super) const FAILED: u8 = b'F';
 
+/// A shell's exit code for a file that is there but cannot be executed.
+const CANNOT_EXECUTE: i32 = 126;
 const OPEN_FILES: u64 = 4096;
 const STACK_BYTES: u64 = 8 << 20;
 
@@ -55,6 +59,8 @@ pub(super) struct Jail<'a> {
     /// Files into which the program writes `0` to join its control groups; empty without control groups.
     pub joins: &'a [OwnedFd],
     pub null: &'a OwnedFd,
+    /// Readable once the launcher has ended.
+    pub launcher: &'a OwnedFd,
     pub stdout: &'a OwnedFd,
     pub stderr: &'a OwnedFd,
     /// What goes to [`SECRET`].
@@ -79,8 +85,8 @@ impl Jail<'_> {
 pub(super) enum Kind {
     /// Namespaces; the program's ids map to this id of the launcher's user namespace.
     Namespaces { id: u32 },
-    /// No namespaces; the program changes to this id where the launcher is root.
-    Reduced { id: Option<u32> },
+    /// No namespaces; the program changes to this id where the launcher is root. Whether the kernel has Landlock.
+    Reduced { id: Option<u32>, landlock: bool },
 }
 
 /// Forks the init of `jail`; must run inside the template. Returns its pid and the read end of its status pipe.
@@ -128,26 +134,44 @@ impl<T, E: std::fmt::Display> Doing<T> for Result<T, E> {
 
 /// Sets up the jail, starts the program, reaps until it ends, reports its status. All else dies with this process.
 fn init(jail: &Jail<'_>, report: &OwnedFd) -> Result<(), Failure> {
-    // SAFETY: prctl with integer arguments only.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
+    die_with_launcher(jail)?;
     if let Kind::Namespaces { .. } = jail.kind {
         mounts(jail)?;
         nix::unistd::sethostname(jail.host_name()).doing("set host name")?;
         sys::loopback_up().doing("bring loopback up")?;
     } else {
-        // SAFETY: as above. Orphans of the program come to this process, so that they can be found and killed.
+        // SAFETY: prctl with integer arguments only. Orphans of the program come to this process, so that they can
+        // be found and killed.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong, 0, 0, 0) };
     }
     // Supplementary groups can only be dropped by a privileged launcher; a user namespace has none to give.
     let _ = setgroups(&[]);
     let (go_read, go_write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing("make a pipe")?;
-    let user_namespace = match jail.kind {
-        Kind::Namespaces { .. } => libc::CLONE_NEWUSER,
-        Kind::Reduced { .. } => 0,
+    let (user_namespace, owner) = match jail.kind {
+        Kind::Namespaces { id } => (libc::CLONE_NEWUSER, Uid::from_raw(id)),
+        Kind::Reduced { .. } => (0, geteuid()),
     };
-    // The id maps of a process are its own to write only while it may be looked into; nothing hostile runs yet.
-    sys::set_dumpable(true).doing("set dumpable")?;
-    let Some(program) = fork(user_namespace).doing("fork")? else {
+    // What the kernel counts per user (inotify instances, pending signals, ...) counts towards the user namespace's
+    // maker, too: that must not be root, who has one allowance for the whole machine.
+    let own = geteuid();
+    if owner != own {
+        // SAFETY: prctl with integer arguments only. Keeps the capabilities: distributions that refuse user namespaces
+        // to ordinary users allow it to those.
+        unsafe {
+            libc::prctl(libc::PR_SET_SECUREBITS, libc::SECBIT_NO_SETUID_FIXUP as libc::c_ulong, 0, 0, 0)
+        };
+    }
+    seteuid(owner).doing("become the job's user")?;
+    let forked = fork(user_namespace);
+    // Nothing hostile runs in the child yet.
+    if !matches!(forked, Ok(None)) {
+        seteuid(own).doing("become the launcher's user again")?;
+        // A change of user forgets it.
+        die_with_launcher(jail)?;
+        // The id maps of a process are its own to write only while it may be looked into.
+        sys::set_dumpable(true).doing("set dumpable")?;
+    }
+    let Some(program) = forked.doing("fork")? else {
         drop(go_write);
         let Err(failure) = program(jail, &go_read);
         fail(report, &failure);
@@ -171,6 +195,17 @@ fn init(jail: &Jail<'_>, report: &OwnedFd) -> Result<(), Failure> {
     message.extend(status.to_ne_bytes());
     write(report, &message).doing("report")?;
     Ok(())
+}
+
+/// Has the kernel kill this process when the launcher ends, which it may have done already.
+fn die_with_launcher(jail: &Jail<'_>) -> Result<(), Failure> {
+    // SAFETY: prctl with integer arguments only.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
+    let mut launcher = [PollFd::new(jail.launcher.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut launcher, PollTimeout::ZERO).doing("look at the launcher")? {
+        0 => Ok(()),
+        _ => Err(Failure("the launcher has ended".to_owned())),
+    }
 }
 
 /// Puts the workspace in its places and takes everything else of the launcher's out of sight.
@@ -220,7 +255,7 @@ fn program(jail: &Jail<'_>, go: &OwnedFd) -> Result<std::convert::Infallible, Fa
     limits(jail).doing("set resource limits")?;
     let id = match jail.kind {
         Kind::Namespaces { .. } => Some(USER_ID),
-        Kind::Reduced { id } => id,
+        Kind::Reduced { id, .. } => id,
     };
     if let Some(id) = id {
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
@@ -229,11 +264,27 @@ fn program(jail: &Jail<'_>, go: &OwnedFd) -> Result<std::convert::Infallible, Fa
     }
     sys::drop_capabilities().doing("drop capabilities")?;
     let (argv, env) = (c_strings(jail.argv)?, c_environment(jail)?);
+    if let Kind::Reduced { landlock, .. } = jail.kind {
+        // SAFETY: prctl with integer arguments only. There is no namespace that would end with the init.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
+        if landlock {
+            super::landlock::restrict(jail.workspace).doing("restrict by Landlock")?;
+        }
+    }
     // Installing a filter without privileges sets no_new_privs, too.
     for filter in jail.filters {
         seccompiler::apply_filter(filter).doing("install the seccomp filter")?;
     }
-    Err(exec(jail, &argv, &env))
+    let (command, error) = exec(jail, &argv, &env)?;
+    let message = format!("cannot execute {command}: {error}");
+    // A file that an earlier step of the job has made, or was to make, is the job's doing.
+    let refused =
+        [Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC, Errno::ELIBBAD, Errno::EINVAL, Errno::EISDIR];
+    if command.starts_with("./") && refused.contains(&error) {
+        let _ = writeln!(std::io::stderr(), "{message}");
+        exit(CANNOT_EXECUTE);
+    }
+    Err(Failure(message))
 }
 
 /// stdin from nowhere, stdout and stderr into the pipes, nothing else once the program is executed.
@@ -274,16 +325,16 @@ fn limits(jail: &Jail<'_>) -> Result<(), Error> {
         let data = limits.memory_bytes.saturating_mul(4);
         setrlimit(Resource::RLIMIT_DATA, data, data)?;
         // All of the job's user id, which inside a user namespace counts apart.
-        if jail.kind != (Kind::Reduced { id: None }) {
+        if !matches!(jail.kind, Kind::Reduced { id: None, .. }) {
             setrlimit(Resource::RLIMIT_NPROC, limits.pids, limits.pids)?;
         }
     }
     Ok(())
 }
 
-/// Tries every place where the command may be.
-fn exec(jail: &Jail<'_>, argv: &[CString], env: &[CString]) -> Failure {
-    let Some(command) = jail.argv.first() else { return Failure("no command".to_owned()) };
+/// Tries every place where the command may be; returns the command and why it cannot be executed.
+fn exec<'a>(jail: &Jail<'a>, argv: &[CString], env: &[CString]) -> Result<(&'a str, Errno), Failure> {
+    let Some(command) = jail.argv.first() else { return Err(Failure("no command".to_owned())) };
     let path = jail.env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str());
     let places: Vec<_> = if command.contains('/') {
         vec![command.into()]
@@ -300,7 +351,7 @@ fn exec(jail: &Jail<'_>, argv: &[CString], env: &[CString]) -> Failure {
             last = error;
         }
     }
-    Failure(format!("cannot execute {command}: {last}"))
+    Ok((command, last))
 }
 
 fn c_strings(strings: &[String]) -> Result<Vec<CString>, Failure> {

@@ -21,10 +21,11 @@ use seccompiler::BpfProgram;
 
 use super::cgroup::Cgroups;
 use super::jail::{self, Jail, Kind};
+use super::landlock;
 use super::process_tree::Sample;
 use super::protocol::{Exceeded, Level, Reply, Request, Step, View};
 use super::protocol::{receive_request, send_reply};
-use super::running::Running;
+use super::running::{Running, Waiting};
 use super::seccomp;
 use super::sys;
 use super::template::Templates;
@@ -89,7 +90,11 @@ struct Launcher {
     filters: Vec<BpfProgram>,
     scratch: PathBuf,
     null: OwnedFd,
+    /// This process, for inits to see whether it lives.
+    own: OwnedFd,
     root: bool,
+    /// Whether this kernel has Landlock.
+    landlock: bool,
     cores: u32,
     /// Work folders, or why they could not be made.
     workspaces: HashMap<u64, std::result::Result<Workspace, String>>,
@@ -110,10 +115,12 @@ impl Launcher {
         Ok(Self {
             templates,
             cgroups,
-            filters: seccomp::filters().map_err(Error::other)?,
+            filters: seccomp::filters(level).map_err(Error::other)?,
             scratch,
             null: OpenOptions::new().read(true).open("/dev/null")?.into(),
+            own: sys::own_pidfd()?,
             root,
+            landlock: landlock::is_supported(),
             cores: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
             workspaces: HashMap::new(),
             slots: BTreeSet::new(),
@@ -123,7 +130,11 @@ impl Launcher {
 
     /// What is in force, for people and verdicts.
     fn isolation(&self) -> String {
-        let level = if self.templates.is_some() { "namespaces" } else { "reduced" };
+        let level = match (&self.templates, self.landlock) {
+            (Some(_), _) => "namespaces",
+            (None, true) => "reduced+landlock",
+            (None, false) => "reduced+no-landlock",
+        };
         let limits = self.cgroups.as_ref().map_or("rlimits", Cgroups::name);
         format!("{level}+{limits}+seccomp")
     }
@@ -208,7 +219,7 @@ impl Launcher {
                 Ok(workspace)
             }),
             None => {
-                let workspace = Workspace::plain(work, view, slot, &self.scratch)?;
+                let workspace = Workspace::plain(work, view, slot, &self.scratch, owner)?;
                 workspace.fill(owner, files).map(|()| workspace)
             }
         }?;
@@ -257,13 +268,14 @@ impl Launcher {
             filters: &self.filters,
             joins: &joins,
             null: &self.null,
+            launcher: &self.own,
             stdout: &stdout,
             stderr: &stderr,
             secret: secret.as_ref(),
             elsewhere: step.elsewhere,
             kind: match self.templates {
                 Some(_) => Kind::Namespaces { id: owner.unwrap_or(0) },
-                None => Kind::Reduced { id: owner },
+                None => Kind::Reduced { id: owner, landlock: self.landlock },
             },
         };
         let started = Instant::now();
@@ -283,6 +295,7 @@ impl Launcher {
             next_look: started,
             exceeded: None,
             sampled: Sample::default(),
+            waiting: Waiting::default(),
         };
         running.look(self.cores);
         self.running.insert(pid, running);

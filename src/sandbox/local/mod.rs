@@ -18,6 +18,7 @@
 mod cgroup;
 mod jail;
 mod judge;
+mod landlock;
 mod launcher;
 mod process_tree;
 mod protocol;

@@ -18,15 +18,18 @@ pub(super) struct Sample {
     /// The longest that a living thread was ready to run but had no core, ms. Not the sum: the threads of one
     /// program also wait for each other.
     pub waited_ms: u64,
+    /// Whether a living thread is running or ready to run.
+    pub ready: bool,
 }
 
 impl Sample {
-    /// The larger of each figure.
+    /// The larger of each figure, and the later state.
     pub(super) fn at_least(self, other: Self) -> Self {
         Self {
             cpu_ms: self.cpu_ms.max(other.cpu_ms),
             rss_bytes: self.rss_bytes.max(other.rss_bytes),
             waited_ms: self.waited_ms.max(other.waited_ms),
+            ready: other.ready,
         }
     }
 }
@@ -42,6 +45,7 @@ pub(super) fn sample(root: Pid) -> Sample {
             total.rss_bytes += pages * page;
         }
         for thread in threads(pid) {
+            total.ready |= stat_fields(&format!("{pid}/task/{thread}")).is_some_and(|s| s.starts_with('R'));
             let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).unwrap_or_default();
             // Time on a core, time waiting for one (both ns), number of turns.
             let waited = text.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok());
@@ -91,15 +95,15 @@ fn threads(pid: Pid) -> Vec<String> {
     entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// The fields of `/proc/PID/stat` after the command name, which may itself hold spaces and parentheses.
-fn stat_fields(pid: Pid) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// The fields of a process's or thread's `stat` after the command name, which may itself hold spaces and parentheses.
+fn stat_fields(process: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     text.rsplit_once(") ").map(|(_, fields)| fields.to_owned())
 }
 
 /// CPU ticks (own and waited-for children's) and resident pages.
 fn stat(pid: Pid) -> Option<(u64, u64)> {
-    let fields = stat_fields(pid)?;
+    let fields = stat_fields(&pid.to_string())?;
     let field = |index: usize| fields.split(' ').nth(index)?.parse::<u64>().ok();
     // Counted from the state, which is field 3 of proc(5): utime 14 to cstime 17, rss 24.
     let ticks = (11..=14).map(|index| field(index).unwrap_or(0)).sum();
@@ -107,7 +111,7 @@ fn stat(pid: Pid) -> Option<(u64, u64)> {
 }
 
 fn is_zombie(pid: Pid) -> bool {
-    stat_fields(pid).is_none_or(|fields| fields.starts_with('Z'))
+    stat_fields(&pid.to_string()).is_none_or(|fields| fields.starts_with('Z'))
 }
 
 fn sysconf(name: libc::c_int, default: u64) -> u64 {

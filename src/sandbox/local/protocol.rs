@@ -94,7 +94,7 @@ pub(super) struct Report {
     pub wall_ms: u64,
     pub cpu_ms: u64,
     pub peak_rss_bytes: u64,
-    /// The longest that one of its threads was ready to run but had no core, ms; measured at wall expiry only.
+    /// How long it was ready to run but had no core, ms: the most that looks at it and its threads' own counts tell.
     pub waited_ms: u64,
 }
 

@@ -40,22 +40,50 @@ pub(super) struct Running {
     pub exceeded: Option<Exceeded>,
     /// The most that samples of the process tree have shown.
     pub sampled: process_tree::Sample,
+    pub waiting: Waiting,
+}
+
+/// How long a step has been ready to run without getting a core, as far as looks can tell: between two looks that
+/// both find one of its threads ready, what of the time the step did not use. Unlike what the kernel counts for each
+/// thread, it does not vanish with short-lived children. A step that sleeps is rarely found ready twice in a row:
+/// whatever part of its time it works, less than a sixth of all its time is taken for waiting.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    total: Duration,
+    /// When the last look was that found it ready, and the CPU time it had used then, ms.
+    ready: Option<(Instant, u64)>,
+}
+
+impl Waiting {
+    /// Takes note of a look.
+    fn note(&mut self, now: Instant, ready: bool, cpu_ms: u64) {
+        if let (Some((before, used)), true) = (self.ready, ready) {
+            let used = Duration::from_millis(cpu_ms.saturating_sub(used));
+            self.total += now.saturating_duration_since(before).saturating_sub(used);
+        }
+        self.ready = ready.then_some((now, cpu_ms));
+    }
 }
 
 impl Running {
     /// Ends the step if it is over a limit, and plans the next look. `cores` is how many this machine has.
     pub(super) fn look(&mut self, cores: u32) {
         let limits = self.limits;
-        if self.exceeded.is_none() && (self.group.is_none() || Instant::now() >= self.wall_end()) {
-            let sample = process_tree::sample(self.pid);
-            self.sampled = self.sampled.at_least(sample);
+        let now = Instant::now();
+        // The first look comes before the program has begun.
+        let sample = self.exceeded.is_none() && now.saturating_duration_since(self.started) >= SHORTEST_LOOK;
+        if sample {
+            self.sampled = self.sampled.at_least(process_tree::sample(self.pid));
         }
-        let wall_over = Instant::now() >= self.wall_end();
         let (cpu_ms, memory_over) = match &self.group {
             // Once the kernel has had to kill, what is left of the program only drags on.
             Some(group) => (group.cpu_ms().unwrap_or(0), group.oom_kills().is_ok_and(|kills| kills > 0)),
             None => (self.sampled.cpu_ms, self.sampled.rss_bytes > limits.memory_bytes),
         };
+        if sample {
+            self.waiting.note(now, self.sampled.ready, cpu_ms);
+        }
+        let wall_over = now >= self.wall_end();
         if cpu_ms > limits.cpu_ms {
             self.end(Exceeded::Cpu);
         } else if memory_over {
@@ -69,8 +97,14 @@ impl Running {
     /// When wall time is over. What the step has waited for a core is the machine's time, not the program's, and is
     /// added, up to [`PATIENCE`] times the limit: a busy machine makes a run longer, it does not change its verdict.
     fn wall_end(&self) -> Instant {
-        let waited = self.sampled.waited_ms.min(self.limits.wall_ms.saturating_mul(PATIENCE));
+        let waited = self.waited_ms().min(self.limits.wall_ms.saturating_mul(PATIENCE));
         self.started + Duration::from_millis(self.limits.wall_ms.saturating_add(waited))
+    }
+
+    /// How long the step was ready to run but had no core, ms.
+    fn waited_ms(&self) -> u64 {
+        let seen = u64::try_from(self.waiting.total.as_millis()).unwrap_or(u64::MAX);
+        self.sampled.waited_ms.max(seen)
     }
 
     /// The tree cannot use more than `cores` times the time that passes: looking sooner is pointless.
@@ -114,6 +148,12 @@ impl Running {
                 (waited_for.max(self.sampled.cpu_ms), 0, None)
             }
         };
+        if let Some(group) = &self.group
+            && oom_kills > 0
+            && !group.reached_memory_limit()?
+        {
+            return Err(Error::other("the machine ran out of memory, not the job"));
+        }
         let peak_process = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
         let mut exceeded = self.exceeded;
         let (exit_code, signal) = match message.split_first() {
@@ -142,11 +182,32 @@ impl Running {
             wall_ms,
             cpu_ms,
             peak_rss_bytes: peak.unwrap_or(self.sampled.rss_bytes.max(peak_process)),
-            waited_ms: self.sampled.waited_ms,
+            waited_ms: self.waited_ms(),
         })
     }
 }
 
 fn timeval_ms(time: libc::timeval) -> u64 {
     u64::try_from(time.tv_sec * 1000 + time.tv_usec / 1000).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_time_between_ready_looks_that_was_not_used_is_waiting() {
+        let (start, mut waiting) = (Instant::now(), Waiting::default());
+        let at = |ms| start + Duration::from_millis(ms);
+        waiting.note(at(0), true, 0);
+        waiting.note(at(100), true, 30);
+        assert_eq!(waiting.total.as_millis(), 70);
+        // It slept in between, or afterwards.
+        waiting.note(at(200), false, 30);
+        waiting.note(at(300), true, 30);
+        assert_eq!(waiting.total.as_millis(), 70);
+        // Two threads on two cores use more than the time that passes.
+        waiting.note(at(400), true, 230);
+        assert_eq!(waiting.total.as_millis(), 70);
+    }
 }

@@ -3,7 +3,9 @@
 //! A deny-list: the programs are arbitrary, and namespaces already bound what calls can reach. What is denied is
 //! the kernel's administrative surface and the calls whose past bugs led out of containers. Three filters are
 //! stacked, since each has one answer: `ENOSYS` where a C library then falls back, `EPERM` for the rest, and a
-//! guard against the x32 numbers, which would otherwise be a second way to every call.
+//! guard that knows no call newer than this file, nor the x32 numbers, a second way to every call.
+//!
+//! A call of another architecture (`int 0x80`) ends the process with `SIGSYS`.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,8 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, sock_filter,
 };
+
+use super::protocol::Level;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type SeccompResult<T> = Result<T, seccompiler::BackendError>;
@@ -29,6 +33,9 @@ const DENIED: &[i64] = &[
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fspick,
+    OPEN_TREE_ATTR,
+    STATMOUNT,
+    LISTMOUNT,
     libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
     libc::SYS_quotactl,
@@ -43,8 +50,12 @@ const DENIED: &[i64] = &[
     libc::SYS_process_madvise,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
+    libc::SYS_process_mrelease,
     libc::SYS_move_pages,
     libc::SYS_migrate_pages,
+    libc::SYS_mbind,
+    libc::SYS_set_mempolicy,
+    libc::SYS_set_mempolicy_home_node,
     // Kernel facilities with a large surface.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
@@ -54,6 +65,12 @@ const DENIED: &[i64] = &[
     libc::SYS_request_key,
     libc::SYS_keyctl,
     libc::SYS_vmsplice,
+    libc::SYS_memfd_secret,
+    // Kernel AIO: its contexts are few and shared by the whole machine.
+    libc::SYS_io_setup,
+    // Write back other people's files.
+    libc::SYS_sync,
+    libc::SYS_syncfs,
     // Administration.
     libc::SYS_kexec_load,
     libc::SYS_kexec_file_load,
@@ -88,6 +105,13 @@ const DENIED: &[i64] = &[
     libc::SYS__sysctl,
 ];
 
+/// Numbers that all architectures share and libc does not name yet.
+const STATMOUNT: i64 = 457;
+const LISTMOUNT: i64 = 458;
+const OPEN_TREE_ATTR: i64 = 467;
+/// The newest call looked at (`file_setattr`, Linux 6.17); newer ones do not exist here.
+const NEWEST: u32 = 469;
+
 /// Answered as if the kernel did not know them: runtimes then take the older call.
 ///
 /// `clone3` passes its flags in memory, where a filter cannot see them.
@@ -106,32 +130,64 @@ const NAMESPACE_FLAGS: &[i32] = &[
 ];
 
 /// Terminal requests that put words into another's mouth.
-const TERMINAL_REQUESTS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
+const TERMINAL_REQUESTS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
+
+/// Socket families a program may use. Others reach past the network namespace (vsock) or make the kernel load code.
+const FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// Protocols of the internet families: those that no kernel has to load a module for.
+const PROTOCOLS: &[i32] =
+    &[0, libc::IPPROTO_ICMP, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMPV6, libc::IPPROTO_MPTCP];
+
+/// Denied besides where there are no namespaces: what is shared with the whole machine. `socketpair` stays.
+const SHARED: &[i64] =
+    &[libc::SYS_socket, libc::SYS_shmget, libc::SYS_msgget, libc::SYS_semget, libc::SYS_mq_open];
 
 /// Personalities a program may ask for: the plain one, and the query.
-const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
+const PERSONALITIES: [i32; 2] = [0, -1];
 
-/// The filters, in the order in which they are to be installed.
+/// The filters for `level`, in the order in which they are to be installed.
 ///
 /// # Errors
 /// When this machine's architecture is not one seccompiler knows.
-pub(super) fn filters() -> SeccompResult<Vec<BpfProgram>> {
+pub(super) fn filters(level: Level) -> SeccompResult<Vec<BpfProgram>> {
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let mut denied: Rules = DENIED.iter().map(|&call| (call, Vec::new())).collect();
     denied.insert(libc::SYS_clone, any(0, NAMESPACE_FLAGS.iter().map(|&flag| has(flag as u64)))?);
     denied.insert(libc::SYS_ioctl, any(1, TERMINAL_REQUESTS.iter().map(|&r| (SeccompCmpOp::Eq, r)))?);
-    denied.insert(
-        libc::SYS_personality,
-        vec![SeccompRule::new(
-            PERSONALITIES.iter().map(|&p| condition(0, SeccompCmpOp::Ne, p)).collect::<Result<_, _>>()?,
-        )?],
-    );
-    let unknown: Rules = UNKNOWN.iter().map(|&call| (call, Vec::new())).collect();
-    let mut filters = vec![compile(denied, libc::EPERM, arch)?, compile(unknown, libc::ENOSYS, arch)?];
-    if cfg!(target_arch = "x86_64") {
-        filters.push(x32_guard());
+    denied.insert(libc::SYS_personality, vec![none_of(0, &PERSONALITIES)?]);
+    denied.insert(libc::SYS_socket, sockets()?);
+    denied.insert(libc::SYS_socketpair, vec![none_of(0, &[libc::AF_UNIX])?]);
+    if level == Level::Reduced {
+        denied.extend(SHARED.iter().map(|&call| (call, Vec::new())));
+        // Limits of other processes of the same user.
+        denied.insert(libc::SYS_prlimit64, vec![none_of(0, &[0])?]);
     }
-    Ok(filters)
+    let unknown: Rules = UNKNOWN.iter().map(|&call| (call, Vec::new())).collect();
+    Ok(vec![compile(denied, libc::EPERM, arch)?, compile(unknown, libc::ENOSYS, arch)?, newer_guard()])
+}
+
+/// Denies families that are not listed, and of the listed ones the protocols that are not.
+fn sockets() -> SeccompResult<Vec<SeccompRule>> {
+    let of_family = |family: i32, protocols: &[i32]| {
+        let mut conditions = differs(2, protocols)?;
+        conditions.push(condition(0, SeccompCmpOp::Eq, family as u64)?);
+        SeccompRule::new(conditions)
+    };
+    Ok(vec![
+        none_of(0, FAMILIES)?,
+        of_family(libc::AF_INET, PROTOCOLS)?,
+        of_family(libc::AF_INET6, PROTOCOLS)?,
+        of_family(libc::AF_NETLINK, &[libc::NETLINK_ROUTE])?,
+    ])
+}
+
+/// Matches when argument `index` is none of `values`.
+fn none_of(index: u8, values: &[i32]) -> SeccompResult<SeccompRule> {
+    SeccompRule::new(differs(index, values)?)
+}
+
+fn differs(index: u8, values: &[i32]) -> SeccompResult<Vec<SeccompCondition>> {
+    values.iter().map(|&value| condition(index, SeccompCmpOp::Ne, u64::from(value as u32))).collect()
 }
 
 fn compile(rules: Rules, errno: i32, arch: TargetArch) -> SeccompResult<BpfProgram> {
@@ -152,16 +208,15 @@ fn has(flag: u64) -> (SeccompCmpOp, u64) {
     (SeccompCmpOp::MaskedEq(flag), flag)
 }
 
-/// `ENOSYS` for every call number with the x32 bit.
-fn x32_guard() -> BpfProgram {
+/// `ENOSYS` for every call number above [`NEWEST`], which those with the x32 bit are.
+fn newer_guard() -> BpfProgram {
     const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+    const JUMP_IF_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    const X32_BIT: u32 = 0x4000_0000;
     vec![
         // The call number is the first word of seccomp_data.
         sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: 0 },
-        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: X32_BIT },
+        sock_filter { code: JUMP_IF_GREATER, jt: 0, jf: 1, k: NEWEST },
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32 },
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
     ]

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io::{Error, Result};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -73,6 +74,16 @@ pub(super) fn loopback_up() -> Result<()> {
         let outcome = check(result.into());
         libc::close(socket);
         outcome
+    }
+}
+
+/// A descriptor of this process that becomes readable when it ends.
+pub(super) fn own_pidfd() -> Result<OwnedFd> {
+    // SAFETY: takes integers; what it returns is a new descriptor, close-on-exec, that nothing else owns.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0_u32);
+        check(fd)?;
+        Ok(OwnedFd::from_raw_fd(RawFd::try_from(fd).map_err(Error::other)?))
     }
 }
 

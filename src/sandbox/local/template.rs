@@ -32,7 +32,7 @@ pub(super) const HOST_ELSEWHERE: &str = "elsewhere";
 pub(super) const USER_ID: u32 = 1000;
 
 /// Folders of the system that every job sees, where they exist.
-const SYSTEM: &[&str] = &[
+pub(super) const SYSTEM: &[&str] = &[
     "/usr",
     "/bin",
     "/sbin",
@@ -43,7 +43,8 @@ const SYSTEM: &[&str] = &[
     "/etc/alternatives",
     "/etc/ld.so.cache",
 ];
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
+/// Devices that every job sees.
+pub(super) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 const WRITABLE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 const DEVICE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;

@@ -38,10 +38,11 @@ impl Workspace {
         Ok(Self { root, view, slot, mounted: true })
     }
 
-    /// A workspace in a folder below `scratch`, without a quota.
-    pub(super) fn plain(id: u64, view: View, slot: u32, scratch: &Path) -> Result<Self> {
+    /// A workspace in a folder below `scratch`, without a quota, closed to all but `owner`.
+    pub(super) fn plain(id: u64, view: View, slot: u32, scratch: &Path, owner: Option<u32>) -> Result<Self> {
         let root = scratch.join(id.to_string());
-        DirBuilder::new().mode(0o711).create(&root)?;
+        DirBuilder::new().mode(0o700).create(&root)?;
+        chown(&root, owner, owner)?;
         Ok(Self { root, view, slot, mounted: false })
     }
 

@@ -41,8 +41,9 @@ pub enum Isolation {
     /// Namespaces; an error where the machine does not allow them.
     #[default]
     Auto,
-    /// No namespaces: resource limits and seccomp only. Programs can read what others may read, and reach the
-    /// network.
+    /// No namespaces: Landlock (where the kernel has it), seccomp and resource limits. Programs read the system and
+    /// write their own folders only, and make no sockets; they can ask whether a path of the host exists, and fill
+    /// the disk that holds temporary files.
     Reduced,
 }
 

@@ -4,9 +4,10 @@
 //! the files. What it leaves is published under a name made of everything it depends on. Jobs see it through an
 //! overlay whose upper layer is private to the job, so none can change it for another.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::super::judge;
 use super::super::protocol::{Limits, View};
@@ -15,6 +16,11 @@ use super::{LocalSandbox, compile_message, environment, fault};
 use crate::error::Fault;
 use crate::sandbox::language::{Language, WARM_DIRECTORY, Warm};
 use crate::sandbox::toolchain::Toolchain;
+
+/// How the names of folders begin in which files are being prepared. Their makers hold a lock on them.
+const DRAFT: &str = ".draft-";
+/// Time between making a draft and locking it.
+const DRAFT_GRACE: Duration = Duration::from_secs(60);
 
 /// Trusted commands, yet bounded: a compiler that hangs must not hang us.
 const LIMITS: Limits = Limits {
@@ -42,7 +48,10 @@ impl LocalSandbox {
             return Ok(published);
         }
         let message = |error: std::io::Error| fault("warm", &format!("prepare {}: {error}", language.name));
-        let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(&home).map_err(message)?;
+        remove_abandoned(&home);
+        let draft = tempfile::Builder::new().prefix(DRAFT).tempdir_in(&home).map_err(message)?;
+        let lock = File::open(draft.path()).map_err(message)?;
+        lock.lock().map_err(message)?;
         let folder = draft.path().join("files");
         fs::create_dir(&folder).map_err(message)?;
         open_to_all(&folder).map_err(message)?;
@@ -93,6 +102,20 @@ impl LocalSandbox {
             .create(&home)
             .map_err(|error| fault("warm", &format!("create {}: {error}", home.display())))?;
         Ok(home)
+    }
+}
+
+/// Removes drafts whose makers were killed: nobody holds their locks.
+fn remove_abandoned(home: &Path) {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        let age = entry.metadata().ok().and_then(|metadata| metadata.modified().ok()?.elapsed().ok());
+        if entry.file_name().to_string_lossy().starts_with(DRAFT)
+            && age.is_some_and(|age| age > DRAFT_GRACE)
+            && File::open(entry.path()).is_ok_and(|draft| draft.try_lock().is_ok())
+        {
+            // What cannot be removed now is tried again the next time something is prepared.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
