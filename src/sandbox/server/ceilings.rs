@@ -19,7 +19,8 @@ impl Ceilings {
     pub(super) fn over(&self, language: &Language, asked: LimitOverrides) -> LimitOverrides {
         // Whichever of its runtimes is installed.
         let own = |of: fn(&Limits) -> u64| {
-            let limits = language.runtimes().map(|runtime| of(&runtime.limits_for(&LimitOverrides::default())));
+            let limits =
+                language.runtimes().map(|runtime| of(&runtime.limits_for(&LimitOverrides::default())));
             limits.max().unwrap_or(0)
         };
         let extra_ms = language.runtimes().map(|runtime| runtime.extra_seconds * 1000).max().unwrap_or(0);
@@ -30,7 +31,9 @@ impl Ceilings {
             memory_bytes: at_most(self.memory_bytes, asked.memory_bytes, own(|limits| limits.memory_bytes)),
             pids: asked.pids.map(|pids| pids.min(own(|limits| limits.pids).max(1024))),
             output_bytes: asked.output_bytes.map(|bytes| bytes.min(own(|limits| limits.output_bytes))),
-            file_bytes: asked.file_bytes.map(|bytes| bytes.min(own(|limits| limits.file_bytes).max(1024 * MIB))),
+            file_bytes: asked
+                .file_bytes
+                .map(|bytes| bytes.min(own(|limits| limits.file_bytes).max(1024 * MIB))),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
+/// What is left of that time once the service goes down.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Wait after a failed accept: the usual cause is that no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -26,14 +29,15 @@ pub(super) struct Connections {
     listener: TcpListener,
     places: Arc<Semaphore>,
     patience: Duration,
+    draining: Arc<AtomicBool>,
 }
 
 impl Connections {
     /// `patience` is the time from connecting, or from the end of the last answer, to the next request's complete head,
-    /// and the time without any progress of an answer.
-    pub fn new(listener: TcpListener, most: usize, patience: Duration) -> Self {
+    /// and the time without any progress of an answer. `draining` is set once the service goes down.
+    pub fn new(listener: TcpListener, most: usize, patience: Duration, draining: Arc<AtomicBool>) -> Self {
         let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { listener, places, patience }
+        Self { listener, places, patience, draining }
     }
 }
 
@@ -48,7 +52,7 @@ impl Listener for Connections {
                 Ok((stream, address)) => {
                     // Answers are written in one go; waiting to fill packets would only delay them.
                     let _ = stream.set_nodelay(true);
-                    return (Connection::new(stream, place, self.patience), address);
+                    return (Connection::new(stream, place, self), address);
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
@@ -108,6 +112,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     requests: Requests,
     patience: Duration,
+    draining: Arc<AtomicBool>,
     /// Requests that had ended when `head_deadline` was set.
     ended: u64,
     head_deadline: Pin<Box<Sleep>>,
@@ -117,11 +122,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>, patience: Duration) -> Self {
+    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>, of: &Connections) -> Self {
+        let patience = of.patience;
         Self {
             stream,
             requests: Requests::default(),
             patience,
+            draining: Arc::clone(&of.draining),
             ended: 0,
             head_deadline: Box::pin(sleep(patience)),
             write_deadline: None,
@@ -131,6 +138,14 @@ impl Connection {
 
     fn give_time(&mut self) {
         self.head_deadline.as_mut().reset(Instant::now() + self.patience);
+    }
+
+    /// Shortens the wait for a request once the service goes down.
+    fn hurry(&mut self) {
+        let last = Instant::now() + LAST_PATIENCE;
+        if self.draining.load(Ordering::Relaxed) && self.head_deadline.deadline() > last {
+            self.head_deadline.as_mut().reset(last);
+        }
     }
 
     /// `written` with the deadline put to it.
@@ -167,6 +182,7 @@ impl AsyncRead for Connection {
             this.ended = ended;
             this.give_time();
         }
+        this.hurry();
         ready!(this.head_deadline.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -76,7 +76,7 @@ struct Service {
     options: Options,
     /// The address listened on, which the reference's answers name.
     server_ip: String,
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
     /// The languages and their toolchains, once somebody has asked.
     listing: OnceCell<Value>,
 }
@@ -123,7 +123,8 @@ pub async fn serve(
     let runner = Runner::new(sandbox, options.retry, Arc::clone(&metrics));
     let admission = Admission::new(runner.seats(), options.queue, options.max_request_bytes);
     let most_connections = admission.capacity().saturating_add(SPARE_CONNECTIONS);
-    let connections = Connections::new(listener, most_connections, options.patience);
+    let draining = Arc::new(AtomicBool::new(false));
+    let connections = Connections::new(listener, most_connections, options.patience, Arc::clone(&draining));
     let service = Arc::new(Service {
         languages,
         runner,
@@ -131,13 +132,13 @@ pub async fn serve(
         metrics,
         options,
         server_ip: address.ip().to_string(),
-        draining: AtomicBool::new(false),
+        draining: Arc::clone(&draining),
         listing: OnceCell::new(),
     });
     let app = router(Arc::clone(&service)).into_make_service_with_connect_info::<Requests>();
     let shutdown = async move {
         shutdown.await;
-        service.draining.store(true, Ordering::Relaxed);
+        draining.store(true, Ordering::Relaxed);
     };
     axum::serve(connections, app).with_graceful_shutdown(shutdown).await.map_err(failed)
 }

@@ -141,7 +141,8 @@ pub(super) async fn splice_code(
 /// The program made of both; off the async threads, as sources may be long.
 async fn spliced(language: &Language, solution: &str, tests: &str) -> Result<String, Refusal> {
     let (language, solution, tests) = (language.clone(), solution.to_owned(), tests.to_owned());
-    let program = tokio::task::spawn_blocking(move || splice::splice(&language, &solution, &tests, false).source);
+    let program =
+        tokio::task::spawn_blocking(move || splice::splice(&language, &solution, &tests, false).source);
     program.await.map_err(|error| Refusal::internal(format!("splicing failed: {error}")))
 }
 
