@@ -11,6 +11,7 @@ mod query;
 mod reference;
 mod run;
 mod sandbox;
+mod serve;
 mod stage;
 mod summary;
 
@@ -44,7 +45,7 @@ enum Command {
     Explain(Box<explain::Args>),
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
     Stage(Box<stage::Args>),
-    /// Run single programs in the sandbox.
+    /// Run programs in the sandbox: one, or those that others send.
     #[command(subcommand, after_help = "Example: autocodegen sandbox exec --language python program.py")]
     Sandbox(sandbox::Command),
     /// Say what isolation is in force and which toolchains are there; install missing ones.

@@ -21,6 +21,7 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
 use crate::sandbox::local::{Isolation, LocalSandbox, Options as LocalOptions};
 use crate::sandbox::remote::RemoteSandbox;
+use crate::sandbox::token::Token;
 
 /// Name of the model whose replies are bundled.
 pub const QUICKSTART: &str = "quickstart";
@@ -224,7 +225,8 @@ impl ModelArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Sandbox")]
 pub struct SandboxArgs {
-    /// Base URLs of sandbox services with the reference's `POST /submit`. Default: local jails.
+    /// Base URLs of sandbox services with the reference's `POST /submit`. Default: local jails. AUTOCODEGEN_SANDBOX_TOKEN,
+    /// when set, is sent to them.
     #[arg(long, num_args = 1.., value_name = "URL")]
     pub sandbox: Vec<String>,
     /// Weakest isolation of local jails to accept.
@@ -242,7 +244,8 @@ impl SandboxArgs {
     /// No isolation is to be had, or a URL is malformed.
     pub fn choose(&self) -> Result<Arc<dyn Sandbox>> {
         if !self.sandbox.is_empty() {
-            return Ok(Arc::new(RemoteSandbox::new(&self.sandbox, self.sandbox_jobs)?));
+            let services = RemoteSandbox::new(&self.sandbox, self.sandbox_jobs)?;
+            return Ok(Arc::new(services.with_token(Token::from_env()?)));
         }
         let options =
             LocalOptions { isolation: self.isolation, jobs: self.sandbox_jobs, ..LocalOptions::default() };

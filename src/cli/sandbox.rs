@@ -1,4 +1,4 @@
-//! `autocodegen sandbox exec`: one program, one verdict.
+//! `autocodegen sandbox exec`: one program, one verdict; `sandbox serve` is in its own file.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::cli::options::SandboxArgs;
-use crate::cli::{runtime, write_stdout};
+use crate::cli::{runtime, serve, write_stdout};
 use crate::error::{Error, Fault, Result};
 use crate::sandbox::job::{Job, LimitOverrides, Outcome, Usage, Verdict};
 use crate::sandbox::language::{Language, Languages};
@@ -19,6 +19,8 @@ use crate::sandbox::toolchain;
 pub enum Command {
     /// Run one program, or a solution with its tests, and print the verdict as JSON.
     Exec(ExecArgs),
+    /// Run programs for others, over HTTP.
+    Serve(serve::ServeArgs),
 }
 
 /// Arguments of `sandbox exec`.
@@ -76,9 +78,15 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// Unreadable file, unknown language, no sandbox, a fault of the sandbox.
+/// Unreadable file, unknown language, no sandbox, a fault of the sandbox, an address that cannot be listened on.
 pub fn run(command: &Command) -> Result<u8> {
-    let Command::Exec(args) = command;
+    match command {
+        Command::Exec(args) => exec(args),
+        Command::Serve(args) => serve::run(args),
+    }
+}
+
+fn exec(args: &ExecArgs) -> Result<u8> {
     let languages = Languages::embedded()?;
     let language = language(&languages, args)?;
     let job = Job {

@@ -1,11 +1,14 @@
 //! Running untrusted programs: jobs in, verdicts out.
 
+pub mod batch;
 pub mod job;
 pub mod language;
 pub mod local;
 pub mod remote;
 pub mod repeat;
+pub mod server;
 pub mod splice;
+pub mod token;
 pub mod toolchain;
 
 use std::future::pending;

@@ -14,8 +14,9 @@ use reqwest::{Client, Response, StatusCode, Url, header};
 use serde_json::json;
 
 use super::Sandbox;
-use super::job::{Job, Verdict};
+use super::job::{Job, LimitOverrides, Verdict};
 use super::language::DEFAULT_TIMEOUT_SECONDS;
+use super::token::{TOKEN_VARIABLE, Token};
 use crate::error::{Error, Fault, Recovery, Result};
 
 /// The longest answer that is read: two outputs of 16 MiB, twice over, escaped.
@@ -34,6 +35,7 @@ const GRACE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct RemoteSandbox {
     client: Client,
+    token: Option<Token>,
     services: Vec<Service>,
     jobs: usize,
     turn: AtomicUsize,
@@ -70,11 +72,18 @@ impl RemoteSandbox {
             .map_err(|error| Error::environment(format!("cannot set up the HTTP client: {error}")))?;
         Ok(Self {
             client,
+            token: None,
             services,
             jobs: jobs.unwrap_or(base_urls.len() * JOBS_PER_SERVICE).max(1),
             turn: AtomicUsize::new(0),
             submitted: AtomicU64::new(0),
         })
+    }
+
+    /// The same services, each shown this token.
+    #[must_use]
+    pub fn with_token(self, token: Option<Token>) -> Self {
+        Self { token, ..self }
     }
 
     /// The service whose turn it is among those that work, or the one that has rested longest.
@@ -121,14 +130,22 @@ impl RemoteSandbox {
             }
             None => request["source_code"] = json!(job.source),
         }
-        let response = self
+        let others = LimitOverrides { cpu_ms: None, ..job.limits };
+        if others != LimitOverrides::default() {
+            request["request_extensions"]["limits"] = json!(others);
+        }
+        if job.strict {
+            request["request_extensions"]["strict"] = json!(true);
+        }
+        let mut post = self
             .client
             .post(service.submit.clone())
             .timeout(timeout.saturating_mul(2).saturating_add(GRACE))
-            .json(&request)
-            .send()
-            .await
-            .map_err(|error| service.unreachable(&error))?;
+            .json(&request);
+        if let Some(token) = &self.token {
+            post = post.header(header::AUTHORIZATION, token.authorization());
+        }
+        let response = post.send().await.map_err(|error| service.unreachable(&error))?;
         if !response.status().is_success() {
             return Err(service.refused(response).await);
         }
@@ -187,6 +204,9 @@ impl Service {
                 .fault(Recovery::Retry, "overloaded", &what)
                 .retry_after(retry_after.map(Duration::from_secs)),
             StatusCode::PAYLOAD_TOO_LARGE => self.fault(Recovery::Pend, "job_too_large", &what),
+            StatusCode::UNAUTHORIZED => self
+                .fault(Recovery::Stop, "unauthorized", &what)
+                .hint(format!("put the service's token into {TOKEN_VARIABLE}")),
             StatusCode::REQUEST_TIMEOUT => self.fault(Recovery::Retry, "timeout", &what),
             _ if status.is_server_error() => self.fault(Recovery::Retry, "http_error", &what),
             _ => self

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Fault, Recovery};
-use crate::sandbox::job::{Outcome, Usage, Verdict};
+use crate::sandbox::job::{Limits, Outcome, Usage, Verdict};
 
 /// Bytes of output that the reference keeps. An output this long may have lost its end, and a program that
 /// prints more may be reported as out of time because nobody reads what it prints.
@@ -37,8 +37,14 @@ struct Extensions {
     process_cpu_time: Value,
     /// Bytes.
     process_peak_memory: Value,
-    /// Whether output was cut; the reference does not say.
+    // The reference does not say the following.
+    /// Whether output was cut.
     truncated: Option<bool>,
+    invalid_utf8: bool,
+    reason: Option<String>,
+    limits: Option<Limits>,
+    usage: Option<Usage>,
+    compile_usage: Option<Usage>,
     toolchain: Option<String>,
     isolation: Option<String>,
 }
@@ -79,6 +85,7 @@ fn verdict(outcome: Outcome, reply: Reply) -> Verdict {
     let stderr = extensions.stderr.unwrap_or_else(|| runtime_message.clone());
     let truncated = extensions.truncated.unwrap_or_else(|| may_be_cut(&stdout) || may_be_cut(&stderr));
     let reason = match outcome {
+        _ if extensions.reason.is_some() => extensions.reason.unwrap_or_default(),
         Outcome::Passed => String::new(),
         Outcome::TimeLimitExceeded if truncated => {
             "out of time, perhaps only because the service stopped reading its output".to_owned()
@@ -93,14 +100,14 @@ fn verdict(outcome: Outcome, reply: Reply) -> Verdict {
         // As Python tells it: minus the number.
         signal: exit.filter(|code| *code < 0).map(|code| code.saturating_neg()),
         truncated,
-        invalid_utf8: false,
-        limits: None,
-        usage: Usage {
+        invalid_utf8: extensions.invalid_utf8,
+        limits: extensions.limits,
+        usage: extensions.usage.unwrap_or(Usage {
             wall_ms: milliseconds(&extensions.process_exec_time),
             cpu_ms: milliseconds(&extensions.process_cpu_time),
             peak_rss_bytes: number(&extensions.process_peak_memory).map_or(0, |bytes| bytes as u64),
-        },
-        compile_usage: None,
+        }),
+        compile_usage: extensions.compile_usage,
         toolchain: extensions.toolchain.unwrap_or_else(|| "remote".to_owned()),
         isolation: extensions.isolation.unwrap_or_else(|| "remote".to_owned()),
         stdout,

@@ -1,0 +1,181 @@
+//! `/run_code`, `/batch`, `/languages`, `/health`, and what is none of them.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::Server;
+
+#[tokio::test]
+async fn run_code_speaks_sandbox_fusion() {
+    let Some(server) = Server::start("run_code", &[]) else { return };
+    let run = async |language: &str, code: &str| {
+        let body = json!({
+            "code": code, "language": language, "compile_timeout": 10, "run_timeout": 1,
+            "stdin": null, "files": {}, "fetch_files": [],
+        });
+        server.ask("/run_code", body).await
+    };
+    let passed = run("python", "print('hi')").await;
+    assert_eq!(passed["status"], "Success");
+    assert_eq!((&passed["message"], &passed["compile_result"]), (&json!(""), &Value::Null));
+    assert_eq!((&passed["executor_pod_name"], &passed["files"]), (&Value::Null, &json!({})));
+    let result = &passed["run_result"];
+    assert_eq!((&result["status"], &result["return_code"]), (&json!("Finished"), &json!(0)));
+    assert_eq!((&result["stdout"], &result["stderr"]), (&json!("hi\n"), &json!("")));
+    assert!(result["execution_time"].is_f64());
+
+    // What a program prints says nothing here.
+    assert_eq!(run("python", "print('AssertionError')").await["status"], "Success");
+
+    let failed = run("bash", "echo oops >&2; exit 3").await;
+    assert_eq!((&failed["status"], &failed["run_result"]["return_code"]), (&json!("Failed"), &json!(3)));
+    assert_eq!(failed["run_result"]["stderr"], "oops\n");
+
+    let late = run("nodejs", "for (;;);").await;
+    assert_eq!(
+        (&late["status"], &late["run_result"]["status"]),
+        (&json!("Failed"), &json!("TimeLimitExceeded"))
+    );
+    assert_eq!(late["run_result"]["return_code"], Value::Null);
+
+    let compiled = run("cpp", "#include <cstdio>\nint main() { puts(\"hi\"); }").await;
+    assert_eq!(
+        (&compiled["status"], &compiled["compile_result"]["return_code"]),
+        (&json!("Success"), &json!(0))
+    );
+    assert_eq!(compiled["run_result"]["stdout"], "hi\n");
+
+    let refused = run("cpp", "int main() { nothing }").await;
+    assert_eq!((&refused["status"], &refused["run_result"]), (&json!("Failed"), &Value::Null));
+    assert_eq!(
+        (&refused["compile_result"]["status"], &refused["compile_result"]["return_code"]),
+        (&json!("Finished"), &json!(1))
+    );
+    assert!(refused["compile_result"]["stderr"].as_str().unwrap().contains("nothing"));
+
+    let good = json!({ "code": "true", "language": "bash" });
+    assert_eq!(server.ask("/run_code", good.clone()).await["status"], "Success");
+    for (field, value) in [
+        ("code", Value::Null),
+        ("language", json!("cobol")),
+        ("fetch_files", json!(["/etc/passwd"])),
+        ("run_timeout", json!("soon")),
+    ] {
+        let mut bad = good.clone();
+        bad[field] = value;
+        let response = server.post("/run_code", &bad).await;
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
+        let told: Value = response.json().await.unwrap();
+        let named = if field == "language" { "cobol" } else { field };
+        assert!(told["message"].as_str().unwrap().contains(named), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_answers_every_test_in_order() {
+    let Some(server) = Server::start("batch", &["--jobs", "2"]) else { return };
+    let mut batch = json!({
+        "lang": "py", "func_code": "def double(n):\n    return 2 * n", "timeout": "1",
+        "tests": ["assert double(1) == 2\nprint('one')", "assert double(1) == 3", "while True: pass", "double()"],
+    });
+    let outcomes = |answer: &Value| -> Vec<Value> {
+        let results = answer["results"].as_array().unwrap();
+        results.iter().map(|result| result["verdict"]["outcome"].clone()).collect()
+    };
+    let answer = server.ask("/batch", batch.clone()).await;
+    let expected = ["PASSED", "WRONG_ANSWER", "TIME_LIMIT_EXCEEDED", "RUNTIME_ERROR"];
+    assert_eq!(outcomes(&answer), expected);
+    assert_eq!((&answer["passed"], &answer["skipped"], &answer["errors"]), (&json!(1), &json!(0), &json!(0)));
+    let first = &answer["results"][0]["verdict"];
+    assert_eq!((&first["stdout"], &first["exit_code"]), (&json!("one\n"), &json!(0)));
+    assert!(first["usage"]["peak_rss_bytes"].as_u64().unwrap() > 0 && first["toolchain"].is_string());
+
+    batch["fail_fast"] = json!(true);
+    let answer = server.ask("/batch", batch.clone()).await;
+    assert_eq!(outcomes(&answer), [json!("PASSED"), json!("WRONG_ANSWER"), Value::Null, Value::Null]);
+    assert_eq!(answer["skipped"], 2);
+    assert_eq!(
+        (&answer["results"][3]["skipped"], &answer["results"][3]["verdict"]),
+        (&json!(true), &Value::Null)
+    );
+
+    // Two at once take turns on two seats, not four after another.
+    let sleeps = json!({ "language": "shell", "source": ":", "tests": vec!["sleep 0.5"; 4] });
+    let started = Instant::now();
+    assert_eq!(server.ask("/batch", sleeps).await["passed"], 4);
+    let time = started.elapsed();
+    assert!((Duration::from_millis(1000)..Duration::from_millis(1900)).contains(&time), "{time:?}");
+
+    let strict = json!({
+        "language": "python", "source": "import os", "tests": ["os._exit(0)", "assert True"], "strict": true,
+    });
+    assert_eq!(outcomes(&server.ask("/batch", strict).await), ["WRONG_ANSWER", "PASSED"]);
+
+    for (field, value) in [
+        ("lang", json!("cobol")),
+        ("func_code", Value::Null),
+        ("tests", json!([])),
+        ("tests", json!("assert True")),
+        ("tests", json!(["assert True", 5])),
+        ("tests", json!(vec![""; 1025])),
+        ("fail_fast", json!("perhaps")),
+        ("limits", json!({ "fuel": 1 })),
+    ] {
+        let mut bad = batch.clone();
+        bad[field] = value;
+        let response = server.post("/batch", &bad).await;
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{field}");
+        assert_eq!(response.json::<Value>().await.unwrap()["error"], "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn languages_and_health_tell_what_is_there() {
+    let Some(server) = Server::start("languages", &["--jobs", "2", "--queue", "5", "--max-timeout", "3"])
+    else {
+        return;
+    };
+    let listing = server.get("/languages").await;
+    let listing = listing["languages"].as_array().unwrap();
+    let entry = |name: &str| listing.iter().find(|language| language["name"] == name).unwrap();
+    let shell = entry("shell");
+    assert_eq!((&shell["installed"], &shell["limits"]["cpu_ms"]), (&json!(true), &json!(3000)));
+    assert!(shell["aliases"].as_array().unwrap().contains(&json!("bash")));
+    assert!(shell["version"].as_str().unwrap().contains("bash"), "{shell}");
+    for language in listing {
+        match language["installed"].as_bool().unwrap() {
+            true => assert!(language["version"].is_string(), "{language}"),
+            false => assert!(!language["missing"].as_array().unwrap().is_empty(), "{language}"),
+        }
+    }
+
+    let health = server.get("/health").await;
+    assert_eq!(
+        (&health["status"], &health["places"], &health["free_seats"]),
+        (&json!("ready"), &json!(7), &json!(2))
+    );
+    assert!(health["sandbox"].as_str().unwrap().contains("namespaces"), "{health}");
+}
+
+#[tokio::test]
+async fn other_requests_are_refused_as_json() {
+    let Some(server) = Server::start("refusals", &[]) else { return };
+    let url = |path: &str| server.url(path);
+    for (request, status, cause) in [
+        (server.client.get(url("/nowhere")), 404, "not_found"),
+        (server.client.post(url("/")), 404, "not_found"),
+        (server.client.get(url("/submit/../submit%00")), 404, "not_found"),
+        (server.client.get(url("/submit")), 405, "method_not_allowed"),
+        (server.client.delete(url("/health")), 405, "method_not_allowed"),
+        (server.client.post(url("/submit")).body("{}"), 415, "not_json"),
+        (server.client.post(url("/batch")).header("content-type", "text/plain").body("{}"), 415, "not_json"),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status);
+        let told: Value = response.json().await.unwrap();
+        assert_eq!(told["error"], cause);
+        assert!(!told["message"].as_str().unwrap().is_empty());
+    }
+}
