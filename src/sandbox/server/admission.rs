@@ -34,10 +34,9 @@ impl Admission {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Room for a body of `bytes`, unless too much is held already.
-    pub fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        Arc::clone(&self.held).try_acquire_many_owned(units).ok()
+    /// Room for a body that is to come.
+    pub fn room(&self) -> Room {
+        Room { held: Arc::clone(&self.held), units: 0 }
     }
 
     /// Requests that have a place.
@@ -48,5 +47,33 @@ impl Admission {
     /// Requests that can have a place at once.
     pub fn capacity(&self) -> usize {
         self.capacity
+    }
+}
+
+/// A body's share of the memory for bodies, until dropped.
+pub(super) struct Room {
+    held: Arc<Semaphore>,
+    units: u32,
+}
+
+impl Room {
+    /// Makes it large enough for `bytes`, unless too much is held already.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let wanted = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).max(self.units);
+        let granted = self.held.try_acquire_many(wanted - self.units);
+        match granted {
+            Ok(permit) => {
+                permit.forget();
+                self.units = wanted;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.held.add_permits(self.units as usize);
     }
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use futures::StreamExt;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::Service;
+use super::admission::Room;
 use super::refusal::Refusal;
 
 /// What of a refused body is read and thrown away, so that the client gets to read the answer: a connection closed
@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct JsonBody {
     pub value: Value,
     /// Its share of the memory for bodies.
-    _room: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 impl FromRequest<Arc<Service>> for JsonBody {
@@ -31,6 +31,7 @@ impl FromRequest<Arc<Service>> for JsonBody {
 
     async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
+        let mut body = body.into_data_stream();
         if !is_json(&parts.headers) {
             service.metrics.rejected("not_json");
             // A page in a browser can make it send anything else to this machine unasked.
@@ -41,22 +42,19 @@ impl FromRequest<Arc<Service>> for JsonBody {
             )
             .hint("send `Content-Type: application/json`"));
         }
-        let most = service.options.max_request_bytes;
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length > most) {
-            linger(body).await;
-            return Err(too_large(service));
-        }
-        let Some(room) = service.admission.room(length.unwrap_or(most)) else {
-            linger(body).await;
-            return Err(service.queue_full());
+        let read = async {
+            if length.is_some_and(|length| length > service.options.max_request_bytes) {
+                return Err(too_large(service));
+            }
+            read(&mut body, service).await
         };
-        let bytes = match timeout(service.options.patience, read(body, most, length)).await {
-            Ok(Ok(Some(bytes))) => bytes,
-            Ok(Ok(None)) => return Err(too_large(service)),
-            Ok(Err(error)) => {
-                return Err(Refusal::new(StatusCode::BAD_REQUEST, "broken_body", error.to_string()));
+        let (bytes, room) = match timeout(service.options.patience, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(refusal)) => {
+                linger(&mut body).await;
+                return Err(refusal);
             }
             Err(_) => {
                 service.metrics.rejected("slow_body");
@@ -88,25 +86,30 @@ fn too_large(service: &Service) -> Refusal {
         .hint("the service's --max-request-bytes sets this limit")
 }
 
-/// The whole body; `None` when it is longer than `most`.
-async fn read(body: Body, most: usize, length: Option<usize>) -> Result<Option<Vec<u8>>, axum::Error> {
-    let mut stream = body.into_data_stream();
-    let mut bytes = Vec::with_capacity(length.unwrap_or(0));
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk?;
-        if bytes.len() + chunk.len() > most {
-            return Ok(None);
+/// The whole body. Its share of the memory grows with what arrives, whatever length was announced.
+async fn read(body: &mut BodyDataStream, service: &Service) -> Result<(Vec<u8>, Room), Refusal> {
+    let mut bytes = Vec::new();
+    let mut room = service.admission.room();
+    while let Some(chunk) = body.next().await {
+        let broken =
+            |error: axum::Error| Refusal::new(StatusCode::BAD_REQUEST, "broken_body", error.to_string());
+        let chunk = chunk.map_err(broken)?;
+        let length = bytes.len() + chunk.len();
+        if length > service.options.max_request_bytes {
+            return Err(too_large(service));
+        }
+        if !room.grow(length) {
+            return Err(service.queue_full());
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Some(bytes))
+    Ok((bytes, room))
 }
 
-async fn linger(body: Body) {
-    let mut stream = body.into_data_stream();
+async fn linger(body: &mut BodyDataStream) {
     let mut left = LINGER_BYTES;
     let drained = async {
-        while let Some(Ok(chunk)) = stream.next().await {
+        while let Some(Ok(chunk)) = body.next().await {
             left = left.saturating_sub(chunk.len());
             if left == 0 {
                 break;
