@@ -99,6 +99,7 @@ fn exec(args: &ExecArgs) -> Result<u8> {
             ..LimitOverrides::default()
         },
         strict: !args.lenient,
+        stdin: String::new(),
         variation: 0,
     };
     let sandbox =

@@ -17,6 +17,9 @@ pub struct Job {
     /// Whether a pass must be earned: where there are tests, they must be known to have run to their end.
     #[serde(default, skip_serializing_if = "is_default")]
     pub strict: bool,
+    /// What the program finds on its standard input.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stdin: String,
     /// Which surroundings to run in. 0 are the usual ones; others differ in hash seed, host name, work path and time
     /// zone, to see whether the program's output depends on them.
     #[serde(default, skip_serializing_if = "is_default")]

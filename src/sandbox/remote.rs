@@ -116,6 +116,10 @@ impl RemoteSandbox {
     }
 
     async fn ask(&self, service: &Service, job: &Job) -> Result<Verdict, Fault> {
+        if !job.stdin.is_empty() || job.variation > 0 {
+            let what = "`POST /submit` takes neither standard input nor other surroundings";
+            return Err(service.fault(Recovery::Pend, "unsupported_job", what));
+        }
         let timeout = Duration::from_millis(job.limits.cpu_ms.unwrap_or(DEFAULT_TIMEOUT_SECONDS * 1000));
         let mut request = json!({
             "src_uid": format!("autocodegen-{}", self.submitted.fetch_add(1, Ordering::Relaxed)),

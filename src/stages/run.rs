@@ -91,6 +91,7 @@ impl Effect for Run {
                     tests: Some(unfence(tests.value(row)).into_owned()),
                     limits: self.config.limits,
                     strict: self.config.strict,
+                    stdin: String::new(),
                     variation: 0,
                 };
                 Request::Sandbox { job, keep_bytes: self.keep_bytes }

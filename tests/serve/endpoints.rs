@@ -74,6 +74,27 @@ async fn run_code_speaks_sandbox_fusion() {
 }
 
 #[tokio::test]
+async fn programs_read_what_they_are_given() {
+    let Some(server) = Server::start("stdin", &[]) else { return };
+    let run = async |language: &str, code: &str, stdin: &str| {
+        let body = json!({ "code": code, "language": language, "stdin": stdin });
+        let answer = server.ask("/run_code", body).await;
+        assert_eq!(answer["status"], "Success", "{answer}");
+        answer["run_result"]["stdout"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(run("bash", "cat; cat /dev/stdin", "one\ntwo é\0").await, "one\ntwo é\0one\ntwo é\0");
+    assert_eq!(run("bash", "cat", "").await, "");
+    let long = "0123456789\n".repeat(300_000);
+    assert_eq!(run("python", "print(sum(map(len, open(0))))", &long).await, format!("{}\n", long.len()));
+    let cpp = "#include <iostream>\nint main() { int a, b; std::cin >> a >> b; std::cout << a * b; }";
+    assert_eq!(run("cpp", cpp, "6 7").await, "42");
+    // It is the program's to read, not to change, and nobody else's.
+    let write = "import os\ntry:\n    os.write(os.open('/dev/stdin', os.O_RDWR), b'x')\nexcept OSError as error:\n    print(error.errno)";
+    assert_eq!(run("python", write, "given").await, "1\n");
+    assert_eq!(run("bash", "cat; ls -A", "").await, "test.sh\n");
+}
+
+#[tokio::test]
 async fn a_batch_answers_every_test_in_order() {
     let Some(server) = Server::start("batch", &["--jobs", "2"]) else { return };
     let mut batch = json!({

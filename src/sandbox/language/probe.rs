@@ -57,6 +57,7 @@ impl Probe {
             tests: self.tests.clone(),
             limits: LimitOverrides { cpu_ms: looping.then_some(500), ..LimitOverrides::default() },
             strict: true,
+            stdin: String::new(),
             variation: 0,
         }
     }

@@ -58,9 +58,9 @@ pub(super) struct Jail<'a> {
     pub filters: &'a [BpfProgram],
     /// Files into which the program writes `0` to join its control groups; empty without control groups.
     pub joins: &'a [OwnedFd],
-    pub null: &'a OwnedFd,
     /// Readable once the launcher has ended.
     pub launcher: &'a OwnedFd,
+    pub stdin: &'a OwnedFd,
     pub stdout: &'a OwnedFd,
     pub stderr: &'a OwnedFd,
     /// What goes to [`SECRET`].
@@ -287,10 +287,10 @@ fn program(jail: &Jail<'_>, go: &OwnedFd) -> Result<std::convert::Infallible, Fa
     Err(Failure(message))
 }
 
-/// stdin from nowhere, stdout and stderr into the pipes, nothing else once the program is executed.
+/// stdin, stdout and stderr in their places, nothing else once the program is executed.
 fn descriptors(jail: &Jail<'_>) -> Result<(), Error> {
     // The launcher's own 0 to 2 are open, so none of the sources sits there.
-    for (target, source) in [jail.null, jail.stdout, jail.stderr].into_iter().enumerate() {
+    for (target, source) in [jail.stdin, jail.stdout, jail.stderr].into_iter().enumerate() {
         // SAFETY: this process, about to exec or exit, needs its old 0 to 2 no more; the new owner is given up at
         // once, so that they stay open.
         let placed = unsafe { dup2_raw(source, RawFd::try_from(target).map_err(Error::other)?) }?;

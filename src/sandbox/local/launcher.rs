@@ -251,6 +251,7 @@ impl Launcher {
         let (Some(stdout), Some(stderr)) = (fds.next(), fds.next()) else {
             return Err(Error::other("a step came without its pipes"));
         };
+        let stdin = if step.has_stdin { fds.next() } else { None };
         let secret = fds.next().zip(fds.next()).map(<[OwnedFd; 2]>::from);
         let group = match &self.cgroups {
             Some(cgroups) => Some(cgroups.create(step.id, &step.limits)?),
@@ -267,8 +268,8 @@ impl Launcher {
             limits: &step.limits,
             filters: &self.filters,
             joins: &joins,
-            null: &self.null,
             launcher: &self.own,
+            stdin: stdin.as_ref().unwrap_or(&self.null),
             stdout: &stdout,
             stderr: &stderr,
             secret: secret.as_ref(),

@@ -2,7 +2,8 @@
 //!
 //! Packets on a `SOCK_SEQPACKET` pair. A request is one byte with file descriptors: a memfd holding the request
 //! as JSON (sources may be larger than any packet), and for a step the write ends of its stdout and stderr
-//! pipes; for a step that must say when its tests are done also the ends of the pipes by which it does. A reply is JSON in the packet itself.
+//! pipes, for one with input a memfd of that, and for one that must say when its tests are done the ends of the pipes by
+//! which it does. A reply is JSON in the packet itself.
 
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
@@ -65,6 +66,8 @@ pub(super) struct Step {
     pub limits: Limits,
     /// Whether it runs under the other host name and at the other work path.
     pub elsewhere: bool,
+    /// Whether its standard input comes with the request; otherwise there is none.
+    pub has_stdin: bool,
 }
 
 /// What the launcher answers.
@@ -134,7 +137,7 @@ pub(super) fn send_request(
 pub(super) fn receive_request(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request, Vec<OwnedFd>)>> {
     let mut byte = [0_u8; 1];
     let mut iov = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([RawFd; 5]);
+    let mut space = nix::cmsg_space!([RawFd; 6]);
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut fds: Vec<OwnedFd> = Vec::new();
     for control in message.cmsgs()? {

@@ -102,7 +102,7 @@ fn read(service: &Service, request: &Value) -> Result<Batch, String> {
         tests: None,
         limits: service.options.ceilings.over(language, asked),
         strict: loose::flag(request, "strict")?,
-        variation: 0,
+        ..Job::default()
     };
     Ok(Batch { solution, tests, fail_fast: loose::flag(request, "fail_fast")? })
 }

@@ -88,17 +88,18 @@ fn read(service: &Service, request: &Value) -> Result<Job, String> {
     let name = loose::required(request, "language")?;
     let mode = MODES.iter().find(|(mode, _)| *mode == name.trim());
     let language = service.language(mode.map_or(name, |(_, language)| language))?;
-    for (field, nothing) in [("stdin", json!("")), ("files", json!({})), ("fetch_files", json!([]))] {
+    for (field, nothing) in [("files", json!({})), ("fetch_files", json!([]))] {
         if loose::field(request, field).is_some_and(|value| *value != nothing) {
             return Err(format!("field `{field}` is not supported: programs here are whole by themselves"));
         }
     }
+    let stdin = loose::text(request, "stdin")?.unwrap_or_default().to_owned();
     // Compiling has the same limits as running, so the time asked for compiling can only be checked.
     loose::seconds(request, "compile_timeout")?;
     let cpu_ms = loose::seconds(request, "run_timeout")?.unwrap_or(RUN_TIMEOUT_MS);
     let asked = LimitOverrides { cpu_ms: Some(cpu_ms), ..LimitOverrides::default() };
     let limits = service.options.ceilings.over(language, asked);
-    Ok(Job { language: language.name.clone(), source: code.to_owned(), limits, ..Job::default() })
+    Ok(Job { language: language.name.clone(), source: code.to_owned(), limits, stdin, ..Job::default() })
 }
 
 impl Answer {

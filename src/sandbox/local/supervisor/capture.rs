@@ -1,9 +1,12 @@
-//! Reading what a program writes.
+//! Reading what a program writes, and giving it what it reads.
 
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::pipe2;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
@@ -22,6 +25,17 @@ pub(in super::super) struct Captured {
 pub(super) fn pipe() -> std::io::Result<(Receiver, OwnedFd)> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     Ok((Receiver::from_owned_fd(read)?, write))
+}
+
+/// A program's standard input: a file that nobody can change any more.
+pub(super) fn input(text: &str) -> std::io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"stdin", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    let seals =
+        SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
 }
 
 /// Reads to the end, keeping the first `keep` bytes. `total` counts what all pipes of the program have brought;

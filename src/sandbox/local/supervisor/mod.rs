@@ -92,6 +92,7 @@ struct Prepared<'a> {
     program: Spliced,
     view: View,
     limits: Limits,
+    stdin: &'a str,
     variation: u32,
     strict: bool,
 }
@@ -188,8 +189,8 @@ impl LocalSandbox {
             None => splice::whole(language, &job.source),
         };
         let limits = language.limits_for(&job.limits);
-        let variation = job.variation;
-        let prepared = Prepared { language, toolchain, program, view, limits, variation, strict };
+        let (stdin, variation) = (job.stdin.as_str(), job.variation);
+        let prepared = Prepared { language, toolchain, program, view, limits, stdin, variation, strict };
         let first = {
             let _seat = self.take_seats(1).await?;
             self.run_prepared(&prepared).await
@@ -219,6 +220,7 @@ impl LocalSandbox {
             env: environment(language, toolchain, job.variation),
             limits: *limits,
             elsewhere: is_elsewhere(job.variation),
+            stdin: String::new(),
             asked_to_complete,
         };
         let mut verdict = Verdict {
@@ -249,7 +251,8 @@ impl LocalSandbox {
                 return Ok(verdict);
             }
         }
-        let run = work.run(command(&program.run, job.strict)).await?;
+        let run =
+            work.run(Command { stdin: job.stdin.to_owned(), ..command(&program.run, job.strict) }).await?;
         (verdict.outcome, verdict.reason) = judge::running(&run, language);
         verdict.usage = usage(&run);
         verdict.exit_code = run.report.exit_code;

@@ -73,6 +73,7 @@ impl LocalSandbox {
                         env: environment(language, toolchain, 0),
                         limits: LIMITS,
                         elsewhere: false,
+                        stdin: String::new(),
                         asked_to_complete: false,
                     })
                     .await?;

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::super::judge::{Run, was_starved};
 use super::super::protocol::{Limits, Request, Step, View};
-use super::capture::{drain, pipe};
+use super::capture::{drain, input, pipe};
 use super::connection::Connection;
 use super::secret::{Expected, Secret};
 use super::{fault, launcher_fault};
@@ -26,6 +26,8 @@ pub(super) struct Command {
     pub limits: Limits,
     /// Whether to run under the other host name and at the other work path.
     pub elsewhere: bool,
+    /// What it finds on its standard input.
+    pub stdin: String,
     /// Whether it must say that it ran to its end.
     pub asked_to_complete: bool,
 }
@@ -52,14 +54,17 @@ impl Work {
 
     /// Runs one command to its end or limit.
     pub(super) async fn run(&self, command: Command) -> Result<Run, Fault> {
-        let Command { argv, env, limits, elsewhere, asked_to_complete } = command;
+        let Command { argv, env, limits, elsewhere, stdin, asked_to_complete } = command;
         let id = self.connection.next_id();
         let (stdout, stdout_end) = pipe().map_err(|error| fault("pipe", &error))?;
         let (stderr, stderr_end) = pipe().map_err(|error| fault("pipe", &error))?;
+        let input = (!stdin.is_empty()).then(|| input(&stdin)).transpose();
+        let input = input.map_err(|error| fault("memfd", &error))?;
         let secret =
             asked_to_complete.then(Secret::new).transpose().map_err(|error| fault("pipe", &error))?;
-        let step = Step { id, work: self.id, argv, env, limits, elsewhere };
+        let step = Step { id, work: self.id, argv, env, limits, elsewhere, has_stdin: input.is_some() };
         let mut pipes = vec![stdout_end.as_fd(), stderr_end.as_fd()];
+        pipes.extend(input.iter().map(AsFd::as_fd));
         pipes.extend(secret.iter().flat_map(|secret| &secret.ends).map(AsFd::as_fd));
         let reply = self.connection.start_step(step, &pipes).map_err(|error| launcher_fault(&error))?;
         // The jail has copies; the pipes end when it does.
