@@ -9,20 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::runtime;
 use crate::error::{Error, Result};
-use crate::retry::RetryPolicy;
-use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
 use crate::sandbox::local::{Isolation, LocalSandbox, Options as LocalOptions};
 use crate::sandbox::server::{self, Ceilings, Options};
 use crate::sandbox::token::{TOKEN_VARIABLE, Token};
-
-/// A fault of a local jail passes at once or not at all.
-const RETRY: RetryPolicy = RetryPolicy {
-    tries: 4,
-    min_wait: Duration::from_millis(50),
-    max_wait: Duration::from_secs(1),
-    max_retry_after: Duration::from_secs(1),
-};
+use crate::sandbox::{RETRIES, Sandbox};
 
 /// A request and its body arrive, and an answer is taken, well within this.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -111,7 +102,7 @@ pub fn run(args: &ServeArgs) -> Result<u8> {
             max_request_bytes: args.max_request_bytes as usize,
             ceilings: Ceilings { cpu_ms: args.max_timeout * 1000, memory_bytes: args.max_memory_mb << 20 },
             token,
-            retry: RETRY,
+            retry: RETRIES,
             patience: PATIENCE,
         };
         server::serve(listener, Arc::new(sandbox), languages, options, shutdown).await?;

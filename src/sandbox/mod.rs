@@ -21,7 +21,7 @@ use crate::retry::{RetryPolicy, with_retries};
 use job::{Job, Verdict};
 
 /// Attempts at one job and the waits between them: what a sandbox fails at it mostly fails at for a moment only.
-const RETRIES: RetryPolicy = RetryPolicy {
+pub const RETRIES: RetryPolicy = RetryPolicy {
     tries: 4,
     min_wait: Duration::from_millis(50),
     max_wait: Duration::from_secs(1),
