@@ -1,8 +1,8 @@
 //! How fast are jobs in jails? Per language: jobs/s and latencies of small distinct programs, beside the same programs
 //! run plainly, without isolation, by the reference's command, in the same run on the same cores.
 //!
-//! `cargo bench --bench sandbox [-- ROW... --seconds S --jobs N]`: `S` seconds (6) per figure, `N` programs at once
-//! (as many as there are cores). Plain and jailed runs take turns, so that a busy machine slows both.
+//! `cargo bench --bench sandbox [-- ROW... --seconds S --jobs N --jailed]`: `S` seconds (6) per figure, `N` programs at
+//! once (as many as there are cores), `--jailed` without the plain runs. Plain and jailed runs take turns, so that a busy machine slows both.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod rows;
@@ -39,18 +39,20 @@ struct Arguments {
     rows: Vec<String>,
     time: Duration,
     jobs: usize,
+    plain: bool,
 }
 
 impl Arguments {
     fn read() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut arguments = Self { rows: Vec::new(), time: Duration::from_secs(6), jobs: cores };
+        let mut arguments = Self { rows: Vec::new(), time: Duration::from_secs(6), jobs: cores, plain: true };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut number = || words.next().and_then(|word| word.parse::<f64>().ok()).expect("a number");
             match word.as_str() {
                 "--seconds" => arguments.time = Duration::from_secs_f64(number()),
                 "--jobs" => arguments.jobs = number() as usize,
+                "--jailed" => arguments.plain = false,
                 // Cargo's own.
                 "--bench" => {}
                 row => {
@@ -96,7 +98,7 @@ async fn measure_row(row: &Row, toolchain: &Toolchain, sandbox: &LocalSandbox, a
     let plain = async |worker: usize| run_plain(row, toolchain, folders[worker].path()).await;
     let jailed = async |_| run_jailed(row, sandbox).await;
     // The first run of each also fills caches, and says whether there is anything to measure.
-    let plain_works = plain(0).await;
+    let plain_works = arguments.plain && plain(0).await;
     if !jailed(0).await {
         return;
     }
@@ -112,7 +114,7 @@ async fn measure_row(row: &Row, toolchain: &Toolchain, sandbox: &LocalSandbox, a
         jailed_alone.add(1, short, &jailed).await;
     }
     let ratio = match (plain_works, row.target) {
-        (false, _) => "no plain command here".to_owned(),
+        (false, _) => "no plain command".to_owned(),
         (true, Some(target)) => format!("{:.2} ({target})", jailed_all.rate() / plain_all.rate()),
         (true, None) => format!(
             "{:.2} (alone: plain {:+.1} ms)",
