@@ -10,10 +10,15 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::protocol::Limits;
 
 const PREFIX: &str = "autocodegen-";
 const PROCESSES: &str = "cgroup.procs";
+/// How far below its limit a version 1 group may have to kill, bytes.
+const CHARGE_SLACK: u64 = 2 << 20;
 const V1_CONTROLLERS: [&str; 3] = ["memory", "pids", "cpuacct"];
 
 /// The launcher's own group in every hierarchy used.
@@ -175,9 +180,9 @@ impl Group {
         match self.version {
             Version::Two => Ok(keyed(&folder.join("memory.events"), "oom")? > 0),
             Version::One => {
-                let with_swap = folder.join("memory.memsw.failcnt");
-                let failures = number(&folder.join("memory.failcnt"))?;
-                Ok(failures > 0 || (with_swap.exists() && number(&with_swap)? > 0))
+                // Some kernels do not keep `memory.failcnt`. Memory is charged in batches: the peak may be short.
+                let peak = number(&folder.join("memory.max_usage_in_bytes"))?;
+                Ok(peak.saturating_add(CHARGE_SLACK) >= number(&folder.join("memory.limit_in_bytes"))?)
             }
         }
     }
@@ -252,14 +257,31 @@ fn remove_stale(parent: &Path) {
     }
 }
 
-/// Removes a group and those directly below it.
+/// Removes a group and those directly below it, with whatever still runs there: without namespaces the processes of a
+/// job outlive a launcher that is killed.
 fn remove_tree(root: &Path) {
     if let Ok(entries) = fs::read_dir(root) {
         for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+            for _ in 0..100 {
+                if fs::remove_dir(entry.path()).is_ok() || !kill_processes(&entry.path()) {
+                    break;
+                }
+                sleep(Duration::from_millis(1));
+            }
             let _ = fs::remove_dir(entry.path());
         }
     }
     let _ = fs::remove_dir(root);
+}
+
+/// Whether there were any. Those of other pid namespaces are listed as 0.
+fn kill_processes(group: &Path) -> bool {
+    let listed = fs::read_to_string(group.join(PROCESSES)).unwrap_or_default();
+    let pids: Vec<i32> = listed.lines().filter_map(|pid| pid.parse().ok()).filter(|&pid| pid > 0).collect();
+    for &pid in &pids {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    !pids.is_empty()
 }
 
 /// A control file takes its value in a single write.

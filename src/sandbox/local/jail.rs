@@ -49,6 +49,15 @@ const CANNOT_EXECUTE: i32 = 126;
 const OPEN_FILES: u64 = 4096;
 const STACK_BYTES: u64 = 8 << 20;
 
+/// Limits of the launcher that would decide verdicts: a job under them would fail through no fault of its own.
+const MAY_NOT_BE_TIGHTER: &[Resource] = &[
+    Resource::RLIMIT_CPU,
+    Resource::RLIMIT_FSIZE,
+    Resource::RLIMIT_AS,
+    Resource::RLIMIT_DATA,
+    Resource::RLIMIT_NPROC,
+];
+
 /// All that a step needs, prepared before the fork.
 pub(super) struct Jail<'a> {
     pub workspace: &'a Workspace,
@@ -162,14 +171,14 @@ fn init(jail: &Jail<'_>, report: &OwnedFd) -> Result<(), Failure> {
         };
     }
     seteuid(owner).doing("become the job's user")?;
+    // The id maps of a process are its own to write only while it may be looked into.
+    sys::set_dumpable(true).doing("set dumpable")?;
     let forked = fork(user_namespace);
     // Nothing hostile runs in the child yet.
     if !matches!(forked, Ok(None)) {
         seteuid(own).doing("become the launcher's user again")?;
         // A change of user forgets it.
         die_with_launcher(jail)?;
-        // The id maps of a process are its own to write only while it may be looked into.
-        sys::set_dumpable(true).doing("set dumpable")?;
     }
     let Some(program) = forked.doing("fork")? else {
         drop(go_write);
@@ -315,9 +324,15 @@ fn limits(jail: &Jail<'_>) -> Result<(), Error> {
         (Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
         (Resource::RLIMIT_STACK, STACK_BYTES, libc::RLIM_INFINITY),
         (Resource::RLIMIT_MSGQUEUE, 0, 0),
+        (Resource::RLIMIT_AS, libc::RLIM_INFINITY, libc::RLIM_INFINITY),
+        (Resource::RLIMIT_DATA, libc::RLIM_INFINITY, libc::RLIM_INFINITY),
+        (Resource::RLIMIT_NPROC, limits.pids, libc::RLIM_INFINITY),
     ] {
         // Limits that are tighter already may not be raised.
         let (_, most) = getrlimit(resource)?;
+        if most < soft && MAY_NOT_BE_TIGHTER.contains(&resource) {
+            return Err(Error::other(format!("the launcher's own {resource:?} of {most} is tighter")));
+        }
         setrlimit(resource, soft.min(most), hard.min(most))?;
     }
     if jail.joins.is_empty() {

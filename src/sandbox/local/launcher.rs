@@ -80,7 +80,9 @@ fn serve(socket: BorrowedFd<'_>) -> Result<()> {
         Err(error) => return send_reply(socket, &Reply::Unavailable { message: error.to_string() }),
     };
     send_reply(socket, &Reply::Ready { isolation: launcher.isolation() })?;
-    launcher.run(socket, &signals)
+    let outcome = launcher.run(socket, &signals);
+    launcher.end_all();
+    outcome
 }
 
 struct Launcher {
@@ -162,10 +164,7 @@ impl Launcher {
             if asked {
                 match receive_request(socket)? {
                     Some((request, fds)) => self.handle(request, fds, socket)?,
-                    None => {
-                        self.end_all();
-                        return Ok(());
-                    }
+                    None => return Ok(()),
                 }
             }
             self.look();
@@ -339,7 +338,7 @@ impl Launcher {
         }
     }
 
-    /// The supervisor is gone: so are all jails, now.
+    /// The supervisor is gone, or this launcher is at its end: so are all jails, now.
     fn end_all(&mut self) {
         for running in self.running.values_mut() {
             running.end(Exceeded::Killed);

@@ -74,25 +74,29 @@ impl Work {
         let flood = limits.output_bytes.saturating_mul(4).max(FLOOD_BYTES);
         let total = AtomicU64::new(0);
         let stop = || kill(&self.connection, id);
-        let (reply, stdout, stderr) = tokio::join!(
-            reply,
-            drain(stdout, limits.output_bytes, &total, flood, &stop),
-            drain(stderr, limits.output_bytes, &total, flood, &stop),
-        );
-        unfinished.connection = None;
-        let report = match reply {
-            Ok(Ok(report)) => report,
-            Ok(Err(message)) => {
-                self.connection.retire();
-                return Err(fault("jail", &message));
+        let report = async {
+            match reply.await {
+                Ok(Ok(report)) => Ok(report),
+                Ok(Err(message)) => {
+                    self.connection.retire();
+                    Err(fault("jail", &message))
+                }
+                Err(_) => Err(launcher_fault(&"it ended while a job was running")),
             }
-            Err(_) => return Err(launcher_fault(&"it ended while a job was running")),
         };
+        let drained = |pipe| async {
+            let drained = drain(pipe, limits.output_bytes, &total, flood, &stop).await;
+            drained.map_err(|error| fault("pipe", &error))
+        };
+        // A launcher that died may leave processes that hold the pipes: its end is enough.
+        let ended = tokio::try_join!(report, drained(stdout), drained(stderr));
+        unfinished.connection = None;
+        let (report, stdout, stderr) = ended?;
         let run = Run {
             report,
             limits,
-            stdout: stdout.map_err(|error| fault("pipe", &error))?,
-            stderr: stderr.map_err(|error| fault("pipe", &error))?,
+            stdout,
+            stderr,
             flooded: total.into_inner() > flood,
             completed: expected.map(Expected::came_back),
         };
