@@ -118,6 +118,7 @@ impl Random {
 struct Victim {
     sandbox: LocalSandbox,
     scratch: tempfile::TempDir,
+    _disk: common::SmallDisk,
     /// A copy of the shell that can be taken away.
     shell: PathBuf,
     _shell_folder: tempfile::TempDir,
@@ -126,6 +127,11 @@ struct Victim {
 impl Victim {
     fn new(test: &str) -> Option<Self> {
         let scratch = tempfile::tempdir().unwrap();
+        // A full disk is one of the blows.
+        let Some(disk) = common::SmallDisk::mount_with(scratch.path(), "size=1m,nr_inodes=12") else {
+            common::skip(test, "mounting is not allowed");
+            return None;
+        };
         let shell_folder = tempfile::tempdir_in("/usr/local").unwrap();
         let shell = shell_folder.path().join("bash");
         fs::copy("/bin/bash", &shell).unwrap();
@@ -139,7 +145,7 @@ impl Victim {
             ..Options::default()
         };
         match LocalSandbox::start(options) {
-            Ok(sandbox) => Some(Self { sandbox, scratch, shell, _shell_folder: shell_folder }),
+            Ok(sandbox) => Some(Self { sandbox, _disk: disk, scratch, shell, _shell_folder: shell_folder }),
             Err(error) => {
                 common::skip(test, &error.to_string());
                 None
@@ -170,8 +176,11 @@ impl Victim {
             Blow::LittleAddressSpace => limit(launcher, "as", random.below(1 << 26)),
             Blow::LittleCpu => limit(launcher, "cpu", random.below(2)),
             Blow::NoControlGroup => {
-                for group in groups_of(launcher) {
-                    let _ = fs::remove_dir(group);
+                let groups = groups_of(launcher);
+                // Only between jobs: a group that holds others cannot be removed.
+                for _ in 0..50 {
+                    groups.iter().for_each(|group| fs::remove_dir(group).unwrap_or(()));
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
             Blow::LittleMemoryAbove => {
@@ -181,11 +190,11 @@ impl Victim {
                 }
             }
             Blow::FullScratch => {
-                let disk = common::SmallDisk::mount(self.scratch.path());
-                let full = fs::write(self.scratch.path().join("full"), vec![0; 2 << 20]);
-                assert!(disk.is_none() || full.is_err());
+                let names = (0..20).map(|n| self.scratch.path().join(format!("full-{n}")));
+                let made: Vec<_> = names.filter(|name| fs::write(name, "").is_ok()).collect();
                 signal(launcher, Signal::SIGKILL);
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(40)).await;
+                made.iter().for_each(|name| fs::remove_file(name).unwrap());
             }
             Blow::NoToolchain => {
                 let away = self.shell.with_extension("away");
@@ -223,7 +232,7 @@ fn groups_of(launcher: u32) -> Vec<PathBuf> {
     found
 }
 
-/// Strikes until `wanted` jobs have been answered by a fault, or striking has had no effect for long. Returns the faults
+/// Strikes until `wanted` jobs have been answered by a fault, or striking has proved to have no effect. Returns the faults
 /// by cause, and how many answers were verdicts.
 async fn inject(blow: Blow, wanted: u64, random: &mut Random) -> Option<(BTreeMap<&'static str, u64>, u64)> {
     let victim = Victim::new("faults")?;
@@ -231,6 +240,9 @@ async fn inject(blow: Blow, wanted: u64, random: &mut Random) -> Option<(BTreeMa
     let mut rounds = 0;
     while faults.values().sum::<u64>() < wanted && rounds < wanted.max(5) {
         rounds += 1;
+        if rounds > 40 && faults.is_empty() {
+            break;
+        }
         launchers.insert(victim.sandbox.launcher_pid());
         let picked: Vec<&Known> = (0..3).map(|_| &KNOWN[random.below(KNOWN.len() as u64) as usize]).collect();
         let jobs: Vec<Job> = picked.iter().map(|known| job(known)).collect();
@@ -261,7 +273,7 @@ async fn inject(blow: Blow, wanted: u64, random: &mut Random) -> Option<(BTreeMa
     let verdict = run_with_retries(&victim.sandbox, &job(&KNOWN[0])).await.unwrap();
     assert_eq!(verdict.stdout, KNOWN[0].stdout);
     launchers.insert(victim.sandbox.launcher_pid());
-    let Victim { sandbox, scratch, .. } = victim;
+    let Victim { sandbox, scratch, _disk, .. } = victim;
     drop(sandbox);
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
     for launcher in launchers {

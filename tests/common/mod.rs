@@ -19,8 +19,13 @@ pub struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// Mounts one at `dir`; `None` where mounting is not allowed.
     pub fn mount(dir: &Path) -> Option<Self> {
+        Self::mount_with(dir, "size=1m")
+    }
+
+    /// The same with other options of tmpfs.
+    pub fn mount_with(dir: &Path, options: &str) -> Option<Self> {
         let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(dir);
+        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir);
         command.output().is_ok_and(|output| output.status.success()).then(|| Self(dir.to_owned()))
     }
 }
