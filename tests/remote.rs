@@ -103,6 +103,49 @@ async fn a_job_is_sent_as_the_reference_expects_it() {
     assert_eq!(asked[1]["source_code"], "def f(): pass");
     assert!(asked[1].get("func_code").is_none() && asked[1].get("main_code").is_none());
     assert_ne!(asked[0]["src_uid"], asked[1]["src_uid"]);
+    // The reference knows nothing of these.
+    for extra in ["strict", "limits"] {
+        assert!(asked[0]["request_extensions"].get(extra).is_none(), "{extra}");
+    }
+}
+
+#[tokio::test]
+async fn what_our_own_service_understands_is_sent_only_when_it_is_asked_for() {
+    let service = Service::default().answers(passed(""));
+    let remote = RemoteSandbox::new(&[service.start().await], None).unwrap();
+    let limits = LimitOverrides { memory_bytes: Some(1 << 20), ..job().limits };
+    remote.run(&Job { limits, strict: true, ..job() }).await.unwrap();
+    let extensions = &service.asked()[0]["request_extensions"];
+    assert_eq!(
+        (&extensions["strict"], &extensions["limits"]),
+        (&json!(true), &json!({ "memory_bytes": 1 << 20 }))
+    );
+    assert_eq!(extensions["timeout"], 30.0);
+
+    for unsupported in [Job { stdin: "x".to_owned(), ..job() }, Job { variation: 1, ..job() }] {
+        let fault = remote.run(&unsupported).await.unwrap_err();
+        assert_eq!((fault.recovery, fault.cause), (Recovery::Pend, "unsupported_job"));
+    }
+    assert_eq!(service.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn what_our_own_service_adds_is_taken_over() {
+    let mut answer = passed("x");
+    let usage = json!({ "wall_ms": 7, "cpu_ms": 6, "peak_rss_bytes": 5 });
+    let added = json!({
+        "reason": "because", "invalid_utf8": true, "truncated": true, "usage": usage, "compile_usage": usage,
+        "toolchain": "Python 9", "isolation": "a wall",
+    });
+    answer["exec_outcome"] = json!("WRONG_ANSWER");
+    for (field, value) in added.as_object().unwrap() {
+        answer["response_extensions"][field] = value.clone();
+    }
+    let verdict = ask(Service::default().answers(answer)).await.unwrap();
+    assert_eq!((verdict.outcome, verdict.reason.as_str()), (Outcome::WrongAnswer, "because"));
+    assert!(verdict.invalid_utf8 && verdict.truncated);
+    assert_eq!((verdict.usage.wall_ms, verdict.compile_usage), (7, Some(verdict.usage)));
+    assert_eq!((verdict.toolchain.as_str(), verdict.isolation.as_str()), ("Python 9", "a wall"));
 }
 
 #[tokio::test]
@@ -143,7 +186,7 @@ async fn failures_of_the_service_are_faults() {
         (500, "oops".to_owned(), Recovery::Retry, "http_error"),
         (502, String::new(), Recovery::Retry, "http_error"),
         (404, "no such page".to_owned(), Recovery::Stop, "http_error"),
-        (401, String::new(), Recovery::Stop, "http_error"),
+        (401, String::new(), Recovery::Stop, "unauthorized"),
         (413, String::new(), Recovery::Pend, "job_too_large"),
     ];
     for (status, body, recovery, cause) in cases {
