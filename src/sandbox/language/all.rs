@@ -12,6 +12,15 @@ use crate::error::{Error, Result};
 #[include = "*.toml"]
 struct Embedded;
 
+#[derive(RustEmbed)]
+#[folder = "data/languages/support"]
+struct Support;
+
+/// The text of a file that languages share, by its path below `data/languages/support`.
+pub(super) fn support(path: &str) -> Option<String> {
+    String::from_utf8(Support::get(path)?.data.into_owned()).ok()
+}
+
 /// All languages, found by name, alias or file extension.
 #[derive(Debug, Clone)]
 pub struct Languages {

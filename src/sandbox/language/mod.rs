@@ -151,16 +151,32 @@ impl Language {
         let mut language: Self =
             if runtimes.is_empty() { toml::from_str(text) } else { table.clone().try_into() }
                 .map_err(wrong)?;
+        language.read_support().map_err(|error| error.context(origin))?;
         language.check().map_err(|error| error.context(origin))?;
         for runtime in runtimes {
             let mut whole = table.clone();
             whole.retain(|key, _| !OF_RUNTIME.contains(&key));
             whole.extend(runtime);
-            let runtime: Self = whole.try_into().map_err(wrong)?;
+            let mut runtime: Self = whole.try_into().map_err(wrong)?;
+            runtime.read_support().map_err(|error| error.context(origin))?;
             runtime.check().map_err(|error| error.context(origin))?;
             language.preferred.push(runtime);
         }
         Ok(language)
+    }
+
+    /// Puts the files that languages share among those of [`Warm`].
+    fn read_support(&mut self) -> Result<()> {
+        let Some(warm) = &mut self.warm else { return Ok(()) };
+        for path in &warm.support {
+            let text = all::support(path).ok_or_else(|| {
+                Error::usage(format!("key `warm.support`: there is no {path:?}"))
+                    .hint("the files are in data/languages/support")
+            })?;
+            let name = path.rsplit('/').next().unwrap_or(path);
+            warm.files.insert(name.to_owned(), text);
+        }
+        Ok(())
     }
 
     /// The ways to run this language, the most wanted first, this one last.

@@ -15,6 +15,9 @@ pub struct Warm {
     /// Files put into the work folder before the commands run, by name.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Further such files, which languages share: paths below `data/languages/support`, put there by their last name.
+    #[serde(default)]
+    pub support: Vec<String>,
     /// The commands, run in the work folder one after the other; what they leave in `{warm}` is kept.
     pub commands: Vec<Vec<String>>,
     /// Whether jobs see the folder writable, each through a private layer that vanishes with the job. Otherwise it is

@@ -11,6 +11,7 @@ pub(super) const SPLICER: Splicer = Splicer { name: "cpp", values: &[], splice, 
 const SYNTAX: Syntax = Syntax {
     text_blocks: false,
     raw_strings: true,
+    verbatim_strings: false,
     directives: true,
     backtick: Backtick::Plain,
     regex: false,

@@ -10,6 +10,7 @@ pub(super) const SPLICER: Splicer = Splicer { name: "go", values: &[], splice, w
 const SYNTAX: Syntax = Syntax {
     text_blocks: false,
     raw_strings: false,
+    verbatim_strings: false,
     directives: false,
     backtick: Backtick::Raw,
     regex: false,

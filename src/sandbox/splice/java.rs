@@ -8,6 +8,7 @@ pub(super) const SPLICER: Splicer = Splicer { name: "java", values: &["main"], s
 const SYNTAX: Syntax = Syntax {
     text_blocks: true,
     raw_strings: false,
+    verbatim_strings: false,
     directives: false,
     backtick: Backtick::Plain,
     regex: false,

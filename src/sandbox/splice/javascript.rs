@@ -12,6 +12,7 @@ pub(super) const SPLICER: Splicer = Splicer { name: "javascript", values: &[], s
 const SYNTAX: Syntax = Syntax {
     text_blocks: false,
     raw_strings: false,
+    verbatim_strings: false,
     directives: false,
     backtick: Backtick::Template,
     regex: true,

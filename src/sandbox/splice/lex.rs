@@ -15,12 +15,26 @@ pub struct Syntax {
     pub text_blocks: bool,
     /// `R"x( ... )x"` is text without escapes.
     pub raw_strings: bool,
+    /// `@"..."` is text over lines in which two quotes stand for one and nothing else is an escape.
+    pub verbatim_strings: bool,
     /// A line that starts with `#` is a directive.
     pub directives: bool,
     /// What a backtick opens.
     pub backtick: Backtick,
     /// `/x/` may be a regular expression.
     pub regex: bool,
+}
+
+impl Syntax {
+    /// None of these: to be varied where a constant is needed.
+    pub const PLAIN: Self = Self {
+        text_blocks: false,
+        raw_strings: false,
+        verbatim_strings: false,
+        directives: false,
+        backtick: Backtick::Plain,
+        regex: false,
+    };
 }
 
 /// What a backtick opens.
@@ -157,6 +171,7 @@ impl<'a> Lexer<'a, '_> {
                 self.text_block();
                 Kind::Text
             }
+            '@' if self.syntax.verbatim_strings && self.verbatim_string() => Kind::Text,
             '"' | '\'' => {
                 self.quoted(first);
                 Kind::Text
@@ -245,6 +260,21 @@ impl<'a> Lexer<'a, '_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Past `@"..."` or `@$"..."`; stays where it is when neither begins here.
+    fn verbatim_string(&mut self) -> bool {
+        let Some(start) = ["@\"", "@$\""].iter().find(|start| self.rest().starts_with(**start)) else {
+            return false;
+        };
+        self.at += start.len();
+        loop {
+            self.past("\"", 0);
+            if !self.rest().starts_with('"') {
+                return true;
+            }
+            self.at += 1;
         }
     }
 

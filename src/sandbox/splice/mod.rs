@@ -6,10 +6,13 @@
 
 mod append;
 mod cpp;
+mod csharp;
 mod go;
 mod java;
 mod javascript;
+mod kotlin;
 mod lex;
+mod vb;
 
 use std::collections::BTreeMap;
 
@@ -55,8 +58,16 @@ struct Splicer {
     whole: fn(&str) -> Program,
 }
 
-const SPLICERS: &[Splicer] =
-    &[append::SPLICER, cpp::SPLICER, go::SPLICER, java::SPLICER, javascript::SPLICER];
+const SPLICERS: &[Splicer] = &[
+    append::SPLICER,
+    cpp::SPLICER,
+    csharp::SPLICER,
+    go::SPLICER,
+    java::SPLICER,
+    javascript::SPLICER,
+    kotlin::SPLICER,
+    vb::SPLICER,
+];
 
 fn by_name(name: &str) -> Option<&'static Splicer> {
     SPLICERS.iter().find(|splicer| splicer.name == name)

@@ -7,6 +7,7 @@ use super::*;
 const EVERYTHING: Syntax = Syntax {
     text_blocks: true,
     raw_strings: true,
+    verbatim_strings: true,
     directives: true,
     backtick: Backtick::Template,
     regex: true,

@@ -1,0 +1,63 @@
+package autocodegen;
+
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Set;
+import org.junit.jupiter.engine.JupiterTestEngine;
+import org.junit.platform.engine.DiscoverySelector;
+import org.junit.platform.engine.discovery.DiscoverySelectors;
+import org.junit.platform.launcher.LauncherDiscoveryRequest;
+import org.junit.platform.launcher.core.LauncherConfig;
+import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
+import org.junit.platform.launcher.core.LauncherFactory;
+import org.junit.platform.launcher.listeners.SummaryGeneratingListener;
+import org.junit.platform.launcher.listeners.TestExecutionSummary;
+import org.junit.vintage.engine.VintageTestEngine;
+
+/** Runs all JUnit tests of a folder and prints a report when one fails. */
+public final class RunTests {
+    private RunTests() {}
+
+    /** {@code [strict] FOLDER}, or {@code class NAME} to practise on one class. */
+    public static void main(String[] arguments) {
+        String last = arguments[arguments.length - 1];
+        if (arguments[0].equals("strict")) {
+            Run.beStrict();
+        }
+        List<? extends DiscoverySelector> selectors = arguments[0].equals("class")
+                ? List.of(DiscoverySelectors.selectClass(last))
+                : DiscoverySelectors.selectClasspathRoots(Set.of(Path.of(last)));
+        // The engines are named, not searched for on the class path.
+        LauncherConfig config = LauncherConfig.builder()
+                .enableTestEngineAutoRegistration(false)
+                .enableLauncherSessionListenerAutoRegistration(false)
+                .enableLauncherDiscoveryListenerAutoRegistration(false)
+                .enablePostDiscoveryFilterAutoRegistration(false)
+                .enableTestExecutionListenerAutoRegistration(false)
+                .addTestEngines(new JupiterTestEngine(), new VintageTestEngine())
+                .build();
+        LauncherDiscoveryRequest request = LauncherDiscoveryRequestBuilder.request().selectors(selectors).build();
+        SummaryGeneratingListener listener = new SummaryGeneratingListener();
+        LauncherFactory.create(config).execute(request, listener);
+        TestExecutionSummary summary = listener.getSummary();
+        System.out.flush();
+        if (summary.getTotalFailureCount() > 0) {
+            PrintWriter out = new PrintWriter(System.out, true, StandardCharsets.UTF_8);
+            summary.printFailuresTo(out);
+            summary.printTo(out);
+            System.exit(1);
+        }
+        if (summary.getTestsFoundCount() == 0) {
+            System.err.println("no tests found");
+            System.exit(2);
+        }
+        long ended = summary.getTestsSucceededCount() + summary.getTestsAbortedCount()
+                + summary.getTestsSkippedCount();
+        if (ended == summary.getTestsFoundCount()) {
+            Run.complete();
+        }
+        System.exit(0);
+    }
+}
