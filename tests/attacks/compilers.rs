@@ -64,7 +64,8 @@ async fn endless_includes() {
         "#include \"/dev/zero\"\nint main() {}\n",
         "#include \"test.cpp\"\n#include __FILE__\nint main() {}\n",
     ];
-    compile("endless include", "cpp", tight(), &sources, &[REFUSED, TIME, MEMORY]).await;
+    let expected = [REFUSED, TIME, MEMORY, Outcome::OutputLimitExceeded];
+    compile("endless include", "cpp", tight(), &sources, &expected).await;
 }
 
 #[tokio::test]

@@ -221,3 +221,90 @@ fn newer_guard() -> BpfProgram {
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a thread under the filters of `level` is answered to `calls`, each with up to three arguments.
+    fn answers(level: Level, calls: Vec<(i64, [i64; 3])>) -> Vec<(i64, [i64; 3], i32)> {
+        let filters = filters(level).unwrap();
+        let thread = std::thread::spawn(move || {
+            for filter in &filters {
+                seccompiler::apply_filter(filter).unwrap();
+            }
+            let ask = |(call, [a, b, c]): (i64, [i64; 3])| {
+                // SAFETY: all other arguments are -1, which is no valid pointer, descriptor or process; what the
+                // kernel would do with a call that is let through touches nothing of this process.
+                let result = unsafe { libc::syscall(call, a, b, c, -1_i64, -1_i64, -1_i64) };
+                let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+                (call, [a, b, c], if result == -1 { errno } else { 0 })
+            };
+            calls.into_iter().map(ask).collect()
+        });
+        thread.join().unwrap()
+    }
+
+    /// Run as root, nearly every one of these would be answered by EFAULT, EINVAL or EBADF without the filter.
+    #[test]
+    fn every_denied_call_is_denied() {
+        for level in [Level::Namespaces, Level::Reduced] {
+            let calls = |list: &[i64]| list.iter().map(|&call| (call, [-1; 3])).collect();
+            for (call, _, errno) in answers(level, calls(DENIED)) {
+                assert_eq!(errno, libc::EPERM, "{level:?}: call {call}");
+            }
+            for (call, _, errno) in answers(level, calls(UNKNOWN)) {
+                assert_eq!(errno, libc::ENOSYS, "{level:?}: call {call}");
+            }
+        }
+        for (call, _, errno) in answers(Level::Reduced, SHARED.iter().map(|&c| (c, [1, 1, 0])).collect()) {
+            assert_eq!(errno, libc::EPERM, "call {call}");
+        }
+    }
+
+    #[test]
+    fn arguments_decide_where_a_call_is_both_needed_and_dangerous() {
+        let own = i64::from(std::process::id());
+        let exotic = [libc::AF_VSOCK, libc::AF_ALG, libc::AF_PACKET, libc::AF_TIPC, libc::AF_XDP, -1];
+        let mut denied: Vec<_> = exotic
+            .iter()
+            .map(|&f| (libc::SYS_socket, [i64::from(f), i64::from(libc::SOCK_DGRAM), 0]))
+            .collect();
+        denied.extend([
+            (libc::SYS_socket, [i64::from(libc::AF_INET), 1, 132]),
+            (libc::SYS_socket, [i64::from(libc::AF_NETLINK), 3, 12]),
+            (libc::SYS_socketpair, [i64::from(libc::AF_TIPC), 1, 0]),
+            (libc::SYS_personality, [0x004_0000, 0, 0]),
+            (libc::SYS_ioctl, [-1, libc::TIOCSTI as i64, 0]),
+            (libc::SYS_ioctl, [-1, libc::TIOCSTI as i64 | 1 << 32, 0]),
+        ]);
+        let flags = NAMESPACE_FLAGS.iter().map(|&flag| (libc::SYS_clone, [i64::from(flag), 0, 0]));
+        denied.extend(flags);
+        for (call, arguments, errno) in answers(Level::Namespaces, denied) {
+            assert_eq!(errno, libc::EPERM, "call {call} {arguments:?}");
+        }
+        let allowed = vec![
+            (libc::SYS_socket, [i64::from(libc::AF_INET), 1, 6]),
+            (libc::SYS_socket, [i64::from(libc::AF_UNIX), 1, 0]),
+            (libc::SYS_socket, [i64::from(libc::AF_NETLINK), 3, 0]),
+            (libc::SYS_personality, [0xffff_ffff, 0, 0]),
+        ];
+        for (call, arguments, errno) in answers(Level::Namespaces, allowed) {
+            assert_eq!(errno, 0, "call {call} {arguments:?}");
+        }
+        let others = vec![(libc::SYS_prlimit64, [own, 7, 0]), (libc::SYS_prlimit64, [1, 7, 0])];
+        for (call, arguments, errno) in answers(Level::Reduced, others) {
+            assert_eq!(errno, libc::EPERM, "call {call} {arguments:?}");
+        }
+    }
+
+    #[test]
+    fn calls_of_the_future_and_of_x32_do_not_exist() {
+        let newer = i64::from(NEWEST) + 1;
+        for (call, _, errno) in
+            answers(Level::Namespaces, vec![(newer, [0; 3]), (600, [0; 3]), (0x4000_0027, [0; 3])])
+        {
+            assert_eq!(errno, libc::ENOSYS, "call {call}");
+        }
+    }
+}
