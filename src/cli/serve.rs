@@ -15,6 +15,10 @@ use crate::sandbox::server::{self, Ceilings, Options};
 use crate::sandbox::token::{TOKEN_VARIABLE, Token};
 use crate::sandbox::{RETRIES, Sandbox};
 
+/// Memory for answers; enough for a program that prints all it may on every seat, while as many such answers are sent.
+const ANSWER_BYTES: u64 = 1 << 30;
+const SEAT_BYTES: u64 = 160 << 20;
+
 /// A request and its body arrive, and an answer is taken, well within this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -100,6 +104,7 @@ pub fn run(args: &ServeArgs) -> Result<u8> {
         let options = Options {
             queue: args.queue as usize,
             max_request_bytes: args.max_request_bytes as usize,
+            answer_bytes: ANSWER_BYTES.max(sandbox.capacity() as u64 * SEAT_BYTES),
             ceilings: Ceilings { cpu_ms: args.max_timeout * 1000, memory_bytes: args.max_memory_mb << 20 },
             token,
             retry: RETRIES,

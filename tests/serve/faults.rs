@@ -66,12 +66,17 @@ async fn service(faults: Vec<Fault>) -> String {
 }
 
 async fn slow_service(faults: Vec<Fault>, time: Duration) -> String {
+    service_with(faults, time, 1 << 30).await
+}
+
+async fn service_with(faults: Vec<Fault>, time: Duration, answer_bytes: u64) -> String {
     let millisecond = Duration::from_millis(1);
     let retry =
         RetryPolicy { tries: 3, min_wait: millisecond, max_wait: millisecond, max_retry_after: millisecond };
     let options = Options {
         queue: 8,
         max_request_bytes: 1 << 26,
+        answer_bytes,
         ceilings: Ceilings { cpu_ms: 10_000, memory_bytes: 1 << 30 },
         token: None,
         retry,
@@ -204,24 +209,21 @@ async fn slow_requests_are_not_waited_for() {
 }
 
 #[tokio::test]
-async fn answers_that_nobody_takes_are_given_up() {
-    let url = service(Vec::new()).await;
-    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
-    // More than the kernel's buffers hold.
-    let body = json!({ "src_uid": "a", "lang": "shell", "source_code": "x".repeat(12 << 20) }).to_string();
-    let head = format!(
-        "POST /submit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let mut taken = 0;
-    let mut buffer = vec![0; 1 << 20];
-    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-        taken += length;
-    }
-    assert!(taken < 24 << 20, "all {taken} bytes were kept ready");
+async fn answers_not_taken_hold_up_further_jobs_until_they_are_given_up() {
+    // Enough for one job of the default output limit.
+    let url = service_with(Vec::new(), Duration::ZERO, 80 << 20).await;
+    let mut greedy = everything();
+    greedy["source_code"] = json!("x".repeat(12 << 20));
+    let client = client();
+    let post = || client.post(format!("{url}/submit"));
+    // The head of the answer has come, and nobody reads the rest.
+    let untaken = post().json(&greedy).send().await.unwrap();
+    let started = Instant::now();
+    let answer = ask(&url, "/submit", everything()).await;
+    assert_eq!(answer["exec_outcome"], "PASSED");
+    // The patience of this service with those who take nothing.
+    assert!(started.elapsed() > Duration::from_millis(300), "{:?}", started.elapsed());
+    assert!(untaken.bytes().await.is_err());
 }
 
 #[tokio::test]

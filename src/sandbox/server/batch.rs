@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Service;
 use super::body::JsonBody;
 use super::loose;
+use super::memory::json_held;
 use super::refusal::Refusal;
 use super::runner::outcome_of;
 use crate::sandbox::batch::{Tested, run_batch};
@@ -27,22 +28,21 @@ struct Batch {
 }
 
 /// `POST /batch`.
-pub(super) async fn batch(
-    State(service): State<Arc<Service>>,
-    body: JsonBody,
-) -> Result<Json<Value>, Refusal> {
+pub(super) async fn batch(State(service): State<Arc<Service>>, body: JsonBody) -> Result<Response, Refusal> {
     let batch = read(&service, &body.value).map_err(Refusal::invalid)?;
     let _place = service.admit()?;
+    let memory = service.memory_for(2 * OUTPUT_BYTES).await;
     let results = run_batch(&service.runner, &batch.solution, &batch.tests, batch.fail_fast).await;
     let passed = results.iter().filter(|tested| has_passed(tested)).count();
     let count = |wanted: fn(&Tested) -> bool| results.iter().filter(|tested| wanted(tested)).count();
-    Ok(Json(json!({
+    let answer = json!({
         "language": batch.solution.language,
         "passed": passed,
         "skipped": count(|tested| matches!(tested, Tested::Skipped)),
         "errors": count(|tested| matches!(tested, Tested::Fault(_))),
         "results": results.into_iter().map(told).collect::<Vec<_>>(),
-    })))
+    });
+    json_held(&answer, memory)
 }
 
 fn has_passed(tested: &Tested) -> bool {

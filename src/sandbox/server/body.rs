@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Service;
-use super::admission::Room;
+use super::memory::Share;
 use super::refusal::Refusal;
 
 /// What of a refused body is read and thrown away, so that the client gets to read the answer: a connection closed
@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct JsonBody {
     pub value: Value,
     /// Its share of the memory for bodies.
-    _room: Room,
+    _share: Share,
 }
 
 impl FromRequest<Arc<Service>> for JsonBody {
@@ -50,7 +50,7 @@ impl FromRequest<Arc<Service>> for JsonBody {
             }
             read(&mut body, service).await
         };
-        let (bytes, room) = match timeout(service.options.patience, read).await {
+        let (bytes, share) = match timeout(service.options.patience, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(refusal)) => {
                 linger(&mut body).await;
@@ -66,7 +66,7 @@ impl FromRequest<Arc<Service>> for JsonBody {
         let value = serde_json::from_slice(&bytes).map_err(|error| {
             Refusal::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body is not JSON: {error}"))
         })?;
-        Ok(Self { value, _room: room })
+        Ok(Self { value, _share: share })
     }
 }
 
@@ -87,9 +87,9 @@ fn too_large(service: &Service) -> Refusal {
 }
 
 /// The whole body. Its share of the memory grows with what arrives, whatever length was announced.
-async fn read(body: &mut BodyDataStream, service: &Service) -> Result<(Vec<u8>, Room), Refusal> {
+async fn read(body: &mut BodyDataStream, service: &Service) -> Result<(Vec<u8>, Share), Refusal> {
     let mut bytes = Vec::new();
-    let mut room = service.admission.room();
+    let mut share = service.bodies.share();
     while let Some(chunk) = body.next().await {
         let broken =
             |error: axum::Error| Refusal::new(StatusCode::BAD_REQUEST, "broken_body", error.to_string());
@@ -98,12 +98,12 @@ async fn read(body: &mut BodyDataStream, service: &Service) -> Result<(Vec<u8>, 
         if length > service.options.max_request_bytes {
             return Err(too_large(service));
         }
-        if !room.grow(length) {
+        if !share.grow(length as u64) {
             return Err(service.queue_full());
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok((bytes, room))
+    Ok((bytes, share))
 }
 
 async fn linger(body: &mut BodyDataStream) {

@@ -11,6 +11,7 @@ mod body;
 mod ceilings;
 mod listener;
 mod loose;
+mod memory;
 mod metrics;
 mod refusal;
 mod run_code;
@@ -40,9 +41,13 @@ use crate::retry::RetryPolicy;
 use admission::Admission;
 pub use ceilings::Ceilings;
 use listener::{Connections, Requests};
+use memory::{Memory, Share};
 use metrics::Metrics;
 use refusal::Refusal;
 use runner::Runner;
+
+/// Bodies of this many bytes are held at once, all together, and never fewer than four of the largest.
+const BODY_BYTES: u64 = 256 << 20;
 
 /// Connections beyond those whose requests have a place, so that a full service can still say that it is full.
 const SPARE_CONNECTIONS: usize = 128;
@@ -57,6 +62,8 @@ pub struct Options {
     pub queue: usize,
     /// Longest request body, bytes.
     pub max_request_bytes: usize,
+    /// Bytes of answers made or being made, all together, that clients have yet to take.
+    pub answer_bytes: u64,
     /// The largest limits of a job.
     pub ceilings: Ceilings,
     /// Who does not show it is turned away, if there is one.
@@ -72,6 +79,10 @@ struct Service {
     languages: Languages,
     runner: Runner,
     admission: Admission,
+    /// What clients send.
+    bodies: Memory,
+    /// What clients have yet to take.
+    answers: Memory,
     metrics: Arc<Metrics>,
     options: Options,
     /// The address listened on, which the reference's answers name.
@@ -93,6 +104,15 @@ impl Service {
     /// A place for a request, until it is dropped.
     fn admit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         self.admission.place().ok_or_else(|| self.queue_full())
+    }
+
+    /// Memory for the answer to a job with these limits, once there is enough: jobs whose answers could not be held
+    /// are not run before others have been taken.
+    async fn memory_for(&self, output_bytes: u64) -> Share {
+        let _waiting = self.runner.queue();
+        let mut share = self.answers.share();
+        share.wait_for(output_bytes).await;
+        share
     }
 
     fn queue_full(&self) -> Refusal {
@@ -121,7 +141,7 @@ pub async fn serve(
     let address = listener.local_addr().map_err(failed)?;
     let metrics = Arc::new(Metrics::new(&sandbox.describe()));
     let runner = Runner::new(sandbox, options.retry, Arc::clone(&metrics));
-    let admission = Admission::new(runner.seats(), options.queue, options.max_request_bytes);
+    let admission = Admission::new(runner.seats(), options.queue);
     let most_connections = admission.capacity().saturating_add(SPARE_CONNECTIONS);
     let draining = Arc::new(AtomicBool::new(false));
     let connections = Connections::new(listener, most_connections, options.patience, Arc::clone(&draining));
@@ -129,6 +149,8 @@ pub async fn serve(
         languages,
         runner,
         admission,
+        bodies: Memory::new(BODY_BYTES.max(4 * options.max_request_bytes as u64)),
+        answers: Memory::new(options.answer_bytes),
         metrics,
         options,
         server_ip: address.ip().to_string(),

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Service;
 use super::body::JsonBody;
 use super::loose;
+use super::memory::json_held;
 use super::refusal::Refusal;
 use super::runner::told;
 use crate::sandbox::Sandbox;
@@ -21,13 +22,16 @@ use crate::sandbox::job::{Job, LimitOverrides, Outcome, Usage, Verdict};
 /// CPU time a program may use unless the request says otherwise, ms.
 const RUN_TIMEOUT_MS: u64 = 10_000;
 
+/// How often bytes of output may be held: two streams, in the verdict and in the answer.
+const ANSWER_PER_OUTPUT: u64 = 4;
+
 /// Names of modes for what other clients call languages; the others are aliases of their language files.
 const MODES: [(&str, &str); 4] =
     [("nodejs", "javascript"), ("go_test", "go"), ("junit", "java"), ("kotlin_script", "kotlin")];
 
 /// The answer.
 #[derive(Serialize)]
-pub(super) struct Answer {
+struct Answer {
     status: Status,
     message: String,
     compile_result: Option<Step>,
@@ -66,10 +70,11 @@ enum StepStatus {
 pub(super) async fn run_code(
     State(service): State<Arc<Service>>,
     body: JsonBody,
-) -> Result<Json<Answer>, Refusal> {
-    let job = read(&service, &body.value).map_err(Refusal::invalid)?;
+) -> Result<Response, Refusal> {
+    let (job, output_bytes) = read(&service, &body.value).map_err(Refusal::invalid)?;
     let _place = service.admit()?;
-    Ok(Json(match service.runner.run(&job).await {
+    let memory = service.memory_for(output_bytes.saturating_mul(ANSWER_PER_OUTPUT)).await;
+    let answer = match service.runner.run(&job).await {
         Ok(verdict) => Answer::of(verdict),
         Err(fault) => Answer {
             status: Status::SandboxError,
@@ -79,10 +84,12 @@ pub(super) async fn run_code(
             executor_pod_name: None,
             files: Map::new(),
         },
-    }))
+    };
+    json_held(&answer, memory)
 }
 
-fn read(service: &Service, request: &Value) -> Result<Job, String> {
+/// The job, and how much output of each kind it may have.
+fn read(service: &Service, request: &Value) -> Result<(Job, u64), String> {
     let request = loose::object(request)?;
     let code = loose::required(request, "code")?;
     let name = loose::required(request, "language")?;
@@ -99,7 +106,9 @@ fn read(service: &Service, request: &Value) -> Result<Job, String> {
     let cpu_ms = loose::seconds(request, "run_timeout")?.unwrap_or(RUN_TIMEOUT_MS);
     let asked = LimitOverrides { cpu_ms: Some(cpu_ms), ..LimitOverrides::default() };
     let limits = service.options.ceilings.over(language, asked);
-    Ok(Job { language: language.name.clone(), source: code.to_owned(), limits, stdin, ..Job::default() })
+    let job =
+        Job { language: language.name.clone(), source: code.to_owned(), limits, stdin, ..Job::default() };
+    Ok((job, language.limits_for(&limits).output_bytes))
 }
 
 impl Answer {

@@ -53,6 +53,12 @@ impl Runner {
         self.capacity - self.seats.available_permits()
     }
 
+    /// Counts somebody as waiting until the guard is dropped.
+    pub fn queue(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(&self.waiting)
+    }
+
     /// Jobs that wait for a seat.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
@@ -67,7 +73,7 @@ impl Runner {
 
     async fn run_seated(&self, job: &Job) -> Result<Verdict, Fault> {
         let arrived = Instant::now();
-        let waiting = Waiting::new(&self.waiting);
+        let waiting = self.queue();
         let seat = self.seats.acquire().await;
         drop(waiting);
         let _seat = seat.map_err(|error| Fault::new(Recovery::Retry, "seats", error.to_string()))?;
@@ -137,14 +143,7 @@ impl Sandbox for Runner {
 }
 
 /// Counts itself for as long as it lives.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::Service;
 use super::body::JsonBody;
 use super::loose;
+use super::memory::json_held;
 use super::refusal::Refusal;
 use super::runner::{outcome_of, told};
 use crate::error::Fault;
@@ -26,6 +27,9 @@ use crate::sandbox::splice;
 
 /// Longest `exec_runtime_message`, bytes: the whole of stderr is told elsewhere.
 const MESSAGE_BYTES: usize = 64 * 1024;
+
+/// How often bytes of output may be held: two streams, in the verdict and, stdout twice, in the answer.
+const ANSWER_PER_OUTPUT: u64 = 5;
 
 /// A request that can be run.
 struct Submission<'a> {
@@ -98,6 +102,8 @@ pub(super) async fn submit(State(service): State<Arc<Service>>, body: JsonBody) 
         Some(tests) => spliced(language, &job.source, tests).await?,
         None => String::new(),
     };
+    let output_bytes = language.limits_for(&job.limits).output_bytes;
+    let memory = service.memory_for(output_bytes.saturating_mul(ANSWER_PER_OUTPUT)).await;
     let result = service.runner.run(&job).await;
     let mut answer = match &result {
         Ok(verdict) => Answer::of_verdict(&service, src_uid, language, verdict),
@@ -105,7 +111,7 @@ pub(super) async fn submit(State(service): State<Arc<Service>>, body: JsonBody) 
     };
     answer.all_code = &all_code;
     answer.response_extensions.exec_runtime = rounded(arrived.elapsed().as_secs_f64());
-    Ok(Json(answer).into_response())
+    json_held(&answer, memory)
 }
 
 /// `POST /splice_code`.
