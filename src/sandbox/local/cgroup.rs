@@ -98,15 +98,14 @@ impl Cgroups {
         Some(Self { version: Version::One, roots })
     }
 
-    /// A fresh group with `limits`.
+    /// A fresh group, without limits yet. `number` is one that no living group has.
     ///
     /// # Errors
-    /// When the kernel refuses the group or a limit: a fault of the sandbox.
-    pub(super) fn create(&self, step: u64, limits: &Limits) -> Result<Group> {
-        let folders: Vec<PathBuf> = self.roots.iter().map(|root| root.join(step.to_string())).collect();
+    /// When the kernel refuses the group: a fault of the sandbox.
+    pub(super) fn create(&self, number: u64) -> Result<Group> {
+        let folders: Vec<PathBuf> = self.roots.iter().map(|root| root.join(number.to_string())).collect();
         let group = Group { version: self.version, folders };
         group.folders.iter().try_for_each(fs::create_dir)?;
-        group.set(limits)?;
         Ok(group)
     }
 }
@@ -120,21 +119,26 @@ impl Drop for Cgroups {
 }
 
 impl Group {
-    fn set(&self, limits: &Limits) -> Result<()> {
+    /// Sets the limits of a step. The step's init is in the group, too, and counts as one process.
+    ///
+    /// # Errors
+    /// When the kernel refuses a limit: a fault of the sandbox.
+    pub(super) fn limit(&self, limits: &Limits) -> Result<()> {
         let memory = limits.memory_bytes.to_string();
+        let pids = limits.pids.saturating_add(1).to_string();
         match self.version {
             Version::Two => {
                 let folder = self.folder(0)?;
                 write(&folder.join("memory.max"), &memory)?;
                 write_if_there(&folder.join("memory.swap.max"), "0")?;
                 write_if_there(&folder.join("memory.oom.group"), "1")?;
-                write(&folder.join("pids.max"), &limits.pids.to_string())
+                write(&folder.join("pids.max"), &pids)
             }
             Version::One => {
                 let folder = self.folder(0)?;
                 write(&folder.join("memory.limit_in_bytes"), &memory)?;
                 write_if_there(&folder.join("memory.memsw.limit_in_bytes"), &memory)?;
-                write(&self.folder(1)?.join("pids.max"), &limits.pids.to_string())
+                write(&self.folder(1)?.join("pids.max"), &pids)
             }
         }
     }

@@ -5,7 +5,7 @@
 //! and itself when the supervisor's end of the socket closes, however the supervisor ended; each jail's init in turn
 //! dies with the launcher.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{Error, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -17,27 +17,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, fchown};
-use seccompiler::BpfProgram;
 
-use super::cgroup::Cgroups;
-use super::jail::{self, Jail, Kind};
-use super::landlock;
+use super::init::Tree;
+use super::jail;
+use super::pool::{Pool, Ready};
 use super::process_tree::Sample;
-use super::protocol::{Exceeded, Level, Reply, Request, Step, View};
-use super::protocol::{receive_request, send_reply};
+use super::protocol::{Exceeded, Level, Order, Reply, Request, Step, Surroundings, Word, receive, send};
 use super::running::{Running, Waiting};
-use super::seccomp;
 use super::sys;
-use super::template::Templates;
 use super::workspace::Workspace;
 
-/// First of the host user ids that jobs run as when the launcher is root: a range that systems, containers and
-/// sub-user-id files leave alone.
-const FIRST_JOB_ID: u32 = 0x7000_0000;
-/// Ids for the jobs of one launcher.
-const IDS_PER_LAUNCHER: u32 = 1024;
-/// Launchers that run at the same time and whose pids agree in these bits would share ids.
-const LAUNCHER_BITS: u32 = 0x3_ffff;
 /// The launcher's `main`: call it first of all when the executable's first argument is
 /// [`super::LAUNCHER_ARGUMENT`]. Speaks with the supervisor over the socket at descriptor 0.
 pub fn launcher_main() -> ExitCode {
@@ -72,119 +61,109 @@ fn serve(socket: BorrowedFd<'_>) -> Result<()> {
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    let Some((Request::Configure { isolation, scratch, .. }, _)) = receive_request(socket)? else {
+    let Some((Request::Configure { isolation, scratch, .. }, _)) = receive(socket)? else {
         return Err(Error::other("the first request was not the configuration"));
     };
     let mut launcher = match Launcher::new(isolation, scratch) {
         Ok(launcher) => launcher,
-        Err(error) => return send_reply(socket, &Reply::Unavailable { message: error.to_string() }),
+        Err(error) => return send(socket, &Reply::Unavailable { message: error.to_string() }, &[]),
     };
-    send_reply(socket, &Reply::Ready { isolation: launcher.isolation() })?;
+    send(socket, &Reply::Ready { isolation: launcher.pool.isolation() }, &[])?;
     let outcome = launcher.run(socket, &signals);
     launcher.end_all();
     outcome
 }
 
 struct Launcher {
-    /// `None` without namespaces.
-    templates: Option<Templates>,
-    cgroups: Option<Cgroups>,
-    filters: Vec<BpfProgram>,
-    scratch: PathBuf,
-    null: OwnedFd,
-    /// This process, for inits to see whether it lives.
-    own: OwnedFd,
-    root: bool,
-    /// Whether this kernel has Landlock.
-    landlock: bool,
+    pool: Pool,
     cores: u32,
-    /// Work folders, or why they could not be made.
-    workspaces: HashMap<u64, std::result::Result<Workspace, String>>,
-    slots: BTreeSet<u32>,
+    works: HashMap<u64, Work>,
     running: HashMap<Pid, Running>,
+}
+
+/// A job.
+struct Work {
+    surroundings: Surroundings,
+    slot: u32,
+    /// Its folder on the host, without namespaces.
+    workspace: Option<Workspace>,
+    /// To be written by its first jail.
+    files: Vec<(String, String)>,
+    /// Steps still to come.
+    steps: usize,
+    /// The jail for the next of them, or why there is none.
+    next: Option<std::result::Result<Ready, String>>,
+    /// The mount namespace of its last step.
+    tree: Option<OwnedFd>,
+}
+
+impl Work {
+    fn tree(&self) -> Option<Tree<'_>> {
+        self.workspace.as_ref().map(Tree::Host).or_else(|| self.tree.as_ref().map(Tree::Before))
+    }
 }
 
 impl Launcher {
     fn new(level: Level, scratch: PathBuf) -> Result<Self> {
-        let root = nix::unistd::geteuid().is_root();
-        // Both read the host's /proc, before any template is entered.
-        let cgroups = Cgroups::claim();
-        let templates = match level {
-            Level::Namespaces => Some(Templates::new(scratch.clone())?),
-            Level::Reduced => None,
-        };
-        sys::set_dumpable(false)?;
-        Ok(Self {
-            templates,
-            cgroups,
-            filters: seccomp::filters(level).map_err(Error::other)?,
-            scratch,
-            null: OpenOptions::new().read(true).open("/dev/null")?.into(),
-            own: sys::own_pidfd()?,
-            root,
-            landlock: landlock::is_supported(),
-            cores: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
-            workspaces: HashMap::new(),
-            slots: BTreeSet::new(),
-            running: HashMap::new(),
-        })
-    }
-
-    /// What is in force, for people and verdicts.
-    fn isolation(&self) -> String {
-        let level = match (&self.templates, self.landlock) {
-            (Some(_), _) => "namespaces",
-            (None, true) => "reduced+landlock",
-            (None, false) => "reduced+no-landlock",
-        };
-        let limits = self.cgroups.as_ref().map_or("rlimits", Cgroups::name);
-        format!("{level}+{limits}+seccomp")
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        let pool = Pool::new(level, scratch, cores)?;
+        Ok(Self { pool, cores, works: HashMap::new(), running: HashMap::new() })
     }
 
     fn run(&mut self, socket: BorrowedFd<'_>, signals: &SignalFd) -> Result<()> {
         loop {
             let now = Instant::now();
-            let next = self.running.values().map(|step| step.next_look).min();
-            let timeout = next.map_or(PollTimeout::NONE, |at| {
+            let looks = self.running.values().map(|step| step.next_look);
+            let change = self.pool.next_change();
+            let timeout = looks.chain(change).min().map_or(PollTimeout::NONE, |at| {
                 // Rounded up, or the loop would spin through the last millisecond.
-                let wait = at.saturating_duration_since(now).as_millis() + 1;
+                let wait = at.saturating_duration_since(now).as_micros().div_ceil(1000);
                 PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
             });
             let mut ready =
-                [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+                vec![PollFd::new(socket, PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            let awaited: Vec<&Running> = self.running.values().filter(|step| step.listening).collect();
+            let pids: Vec<Pid> = awaited.iter().map(|step| step.pid).collect();
+            ready.extend(awaited.iter().map(|step| PollFd::new(step.channel.as_fd(), PollFlags::POLLIN)));
             match poll(&mut ready, timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let (asked, died) = (ready[0].any() == Some(true), ready[1].any() == Some(true));
+            let mut ready = ready.iter().map(|fd| fd.any() == Some(true));
+            let (asked, died) = (ready.next() == Some(true), ready.next() == Some(true));
+            let said: Vec<Pid> =
+                pids.into_iter().zip(ready).filter_map(|(pid, r)| r.then_some(pid)).collect();
+            let idle = !asked && !died && said.is_empty();
+            for pid in said {
+                self.hear(pid, socket)?;
+            }
             if died {
                 while let Ok(Some(_)) = signals.read_signal() {}
                 self.reap(socket)?;
             }
             if asked {
-                match receive_request(socket)? {
+                match receive(socket)? {
                     Some((request, fds)) => self.handle(request, fds, socket)?,
                     None => return Ok(()),
                 }
             }
             self.look();
+            if idle && change.is_some_and(|at| at <= Instant::now()) {
+                self.pool.change();
+            }
         }
     }
 
     fn handle(&mut self, request: Request, fds: Vec<OwnedFd>, socket: BorrowedFd<'_>) -> Result<()> {
         match request {
             Request::Configure { .. } => Err(Error::other("configured twice")),
-            Request::Open { work, view, file_bytes, files } => {
-                let workspace = self.open(work, view, file_bytes, &files);
-                self.workspaces
-                    .insert(work, workspace.map_err(|error| format!("make a work folder: {error}")));
+            Request::Open { work, surroundings, files, steps } => {
+                self.open(work, surroundings, files, steps);
                 Ok(())
             }
             Request::Step(step) => match self.start(&step, fds) {
                 Ok(()) => Ok(()),
-                Err(error) => {
-                    send_reply(socket, &Reply::Failed { step: step.id, message: error.to_string() })
-                }
+                Err(error) => send(socket, &Reply::Failed { step: step.id, message: error.to_string() }, &[]),
             },
             Request::Kill { step } => {
                 for running in self.running.values_mut().filter(|running| running.step == step) {
@@ -199,106 +178,76 @@ impl Launcher {
         }
     }
 
-    fn open(
-        &mut self,
-        work: u64,
-        view: View,
-        file_bytes: u64,
-        files: &[(String, String)],
-    ) -> Result<Workspace> {
-        let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(0);
-        let owner = self.owner(slot);
-        let workspace = match &mut self.templates {
-            Some(templates) => templates.within(&view.clone(), || {
-                let workspace = Workspace::mounted(work, view, slot, file_bytes)?;
-                if let Err(error) = workspace.fill(owner, files) {
-                    let _ = workspace.remove();
-                    return Err(error);
+    fn open(&mut self, id: u64, surroundings: Surroundings, files: Vec<(String, String)>, steps: usize) {
+        let mut work = Work { surroundings, slot: 0, workspace: None, files, steps, next: None, tree: None };
+        let view = work.surroundings.view.clone();
+        if self.pool.has_namespaces() {
+            work.next = Some(match self.pool.take(&work.surroundings) {
+                Ok(first) => {
+                    work.slot = first.slot;
+                    Ok(first.jail)
                 }
-                Ok(workspace)
-            }),
-            None => {
-                let workspace = Workspace::plain(work, view, slot, &self.scratch, owner)?;
-                workspace.fill(owner, files).map(|()| workspace)
+                Err(error) => {
+                    work.slot = self.pool.take_slot();
+                    Err(format!("make a jail: {error}"))
+                }
+            });
+        } else {
+            work.slot = self.pool.take_slot();
+            match Workspace::plain(id, view, self.pool.scratch(), self.pool.owner(work.slot)) {
+                Ok(workspace) => work.workspace = Some(workspace),
+                Err(error) => work.next = Some(Err(format!("make a work folder: {error}"))),
             }
-        }?;
-        self.slots.insert(slot);
-        Ok(workspace)
-    }
-
-    /// The id that a slot's programs run as in the launcher's eyes, where it may choose.
-    fn owner(&self, slot: u32) -> Option<u32> {
-        let only_root_of_namespace = self.templates.as_ref().is_some_and(Templates::in_user_namespace);
-        let own = (std::process::id() & LAUNCHER_BITS) * IDS_PER_LAUNCHER;
-        (self.root && !only_root_of_namespace).then_some(FIRST_JOB_ID + own + slot % IDS_PER_LAUNCHER)
+        }
+        self.works.insert(id, work);
     }
 
     fn start(&mut self, step: &Step, fds: Vec<OwnedFd>) -> Result<()> {
-        let workspace = match self.workspaces.get(&step.work) {
-            Some(Ok(workspace)) => workspace,
-            Some(Err(message)) => return Err(Error::other(message.clone())),
-            None => return Err(Error::other("no such work folder")),
+        let Some(work) = self.works.get_mut(&step.work) else {
+            return Err(Error::other("no such work folder"));
         };
-        let owner = self.owner(workspace.slot);
-        if let Some(owner) = owner {
+        let next = match work.next.take() {
+            Some(next) => next.map_err(Error::other)?,
+            None if work.tree().is_none() => return Err(Error::other("the work folder is gone")),
+            None => self.pool.make(&work.surroundings, work.slot, work.tree())?,
+        };
+        if let Some(owner) = self.pool.owner(work.slot) {
             // Its own pipes a program may also open by name, as /dev/stderr.
             for fd in &fds {
                 fchown(fd.as_fd(), Some(owner.into()), Some(owner.into()))?;
             }
         }
-        let mut fds = fds.into_iter();
-        let (Some(stdout), Some(stderr)) = (fds.next(), fds.next()) else {
-            return Err(Error::other("a step came without its pipes"));
-        };
-        let stdin = if step.has_stdin { fds.next() } else { None };
-        let secret = fds.next().zip(fds.next()).map(<[OwnedFd; 2]>::from);
-        let group = match &self.cgroups {
-            Some(cgroups) => Some(cgroups.create(step.id, &step.limits)?),
-            None => None,
-        };
-        let joins = match &group {
-            Some(group) => group.joins()?,
-            None => Vec::new(),
-        };
-        let jail = Jail {
-            workspace,
-            argv: &step.argv,
-            env: &step.env,
-            limits: &step.limits,
-            filters: &self.filters,
-            joins: &joins,
-            launcher: &self.own,
-            stdin: stdin.as_ref().unwrap_or(&self.null),
-            stdout: &stdout,
-            stderr: &stderr,
-            secret: secret.as_ref(),
-            elsewhere: step.elsewhere,
-            kind: match self.templates {
-                Some(_) => Kind::Namespaces { id: owner.unwrap_or(0) },
-                None => Kind::Reduced { id: owner, landlock: self.landlock },
-            },
-        };
+        if let Some(group) = &next.group {
+            group.limit(&step.limits)?;
+        }
+        work.steps = work.steps.saturating_sub(1);
+        let keep = self.pool.has_namespaces() && work.steps > 0;
+        let order = Order { files: std::mem::take(&mut work.files), step: step.clone(), keep };
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let started = Instant::now();
-        let spawned = match &mut self.templates {
-            Some(templates) => templates.within(&workspace.view, || jail::spawn(&jail)),
-            None => jail::spawn(&jail),
-        };
-        let (pid, status) = spawned?;
+        if send(next.channel.as_fd(), &order, &fds).is_err() {
+            let why = last_word(&next);
+            self.pool.discard(next);
+            return Err(Error::other(why));
+        }
         let mut running = Running {
             step: step.id,
-            pid,
+            work: step.work,
+            pid: next.pid,
             limits: step.limits,
-            group,
-            status,
-            in_namespaces: self.templates.is_some(),
+            group: next.group,
+            channel: next.channel,
+            listening: true,
+            word: None,
+            in_namespaces: self.pool.has_namespaces(),
             started,
             next_look: started,
             exceeded: None,
             sampled: Sample::default(),
             waiting: Waiting::default(),
         };
-        running.look(self.cores);
-        self.running.insert(pid, running);
+        running.plan_look(0, self.cores);
+        self.running.insert(next.pid, running);
         Ok(())
     }
 
@@ -310,30 +259,73 @@ impl Launcher {
         }
     }
 
-    /// Answers every step whose init has ended.
-    fn reap(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
-        while let Some((pid, usage)) = wait_for_any() {
-            let Some(running) = self.running.remove(&pid) else { continue };
-            let step = running.step;
-            let reply = match running.report(&usage) {
-                Ok(report) => Reply::Done { step, report },
-                Err(error) => Reply::Failed { step, message: error.to_string() },
-            };
-            // Once a step is answered, nothing of it is left.
-            drop(running);
-            send_reply(socket, &reply)?;
+    /// Takes an init's answer, and answers its step if all of it has ended but the init.
+    fn hear(&mut self, pid: Pid, socket: BorrowedFd<'_>) -> Result<()> {
+        let Some(running) = self.running.get_mut(&pid) else { return Ok(()) };
+        let tree = running.listen();
+        // Without a control group the init's own end tells what was used.
+        if !matches!(running.word, Some(Word::Ended { .. })) || running.group.is_none() {
+            return Ok(());
+        }
+        let Some(mut running) = self.running.remove(&pid) else { return Ok(()) };
+        send(socket, &reply(&running, None), &[])?;
+        self.pool.see_off(pid, running.group.take());
+        if let Some(tree) = tree {
+            self.follow(&running, tree);
         }
         Ok(())
     }
 
+    /// Makes the jail for the step that follows one that succeeded.
+    fn follow(&mut self, running: &Running, tree: OwnedFd) {
+        let succeeded = matches!(running.word, Some(Word::Ended { status: 0, .. }));
+        if let Some(work) = self.works.get_mut(&running.work)
+            && succeeded
+            && work.steps > 0
+        {
+            work.tree = Some(tree);
+            let next = self.pool.make(&work.surroundings, work.slot, work.tree());
+            work.next = Some(next.map_err(|error| format!("make a jail: {error}")));
+        }
+    }
+
+    /// Takes note of every init that has ended, and answers its step.
+    fn reap(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
+        while let Some((pid, usage)) = wait_for_any() {
+            if let Some(mut running) = self.running.remove(&pid) {
+                if running.listening {
+                    running.listen();
+                }
+                let reply = reply(&running, Some(&usage));
+                // Once a step is answered, nothing of it is left.
+                drop(running);
+                send(socket, &reply, &[])?;
+            } else {
+                self.pool.ended(pid);
+                self.forget(pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note that a jail has ended before its step came.
+    fn forget(&mut self, pid: Pid) {
+        for work in self.works.values_mut() {
+            if let Some(Ok(next)) = &work.next
+                && next.pid == pid
+            {
+                work.next = Some(Err(last_word(next)));
+            }
+        }
+    }
+
     fn close(&mut self, work: u64) {
-        let Some(Ok(workspace)) = self.workspaces.remove(&work) else { return };
-        self.slots.remove(&workspace.slot);
-        let removed = match &mut self.templates {
-            Some(templates) => templates.within(&workspace.view, || workspace.remove()),
-            None => workspace.remove(),
-        };
-        if let Err(error) = removed {
+        let Some(work) = self.works.remove(&work) else { return };
+        if let Some(Ok(jail)) = work.next {
+            self.pool.discard(jail);
+        }
+        self.pool.free_slot(work.slot);
+        if let Some(Err(error)) = work.workspace.map(|workspace| workspace.remove()) {
             eprintln!("sandbox launcher: remove a work folder: {error}");
         }
     }
@@ -343,23 +335,44 @@ impl Launcher {
         for running in self.running.values_mut() {
             running.end(Exceeded::Killed);
         }
+        let works: Vec<u64> = self.works.keys().copied().collect();
         while !self.running.is_empty() {
-            match nix::sys::wait::waitpid(None, None) {
-                Ok(status) => {
-                    if let Some(pid) = status.pid() {
-                        self.running.remove(&pid);
-                    }
-                }
-                Err(nix::Error::EINTR) => {}
-                Err(_) => break,
-            }
+            self.wait();
         }
-        let works: Vec<u64> = self.workspaces.keys().copied().collect();
         for work in works {
             self.close(work);
         }
+        while self.pool.is_leaving() {
+            self.wait();
+        }
         // Whoever made it may be gone.
-        let _ = std::fs::remove_dir(&self.scratch);
+        let _ = std::fs::remove_dir(self.pool.scratch());
+    }
+
+    /// Waits for one child, whichever.
+    fn wait(&mut self) {
+        if let Some(pid) = nix::sys::wait::waitpid(None, None).ok().and_then(|status| status.pid()) {
+            self.running.remove(&pid);
+            self.pool.ended(pid);
+            self.forget(pid);
+        }
+    }
+}
+
+/// Why a jail has ended before its step came.
+fn last_word(jail: &Ready) -> String {
+    match receive(jail.channel.as_fd()) {
+        Ok(Some((Word::Failed { message }, _))) => message,
+        _ => "the jail's init ended without a word".to_owned(),
+    }
+}
+
+/// The answer to a step that has ended.
+fn reply(running: &Running, usage: Option<&libc::rusage>) -> Reply {
+    let step = running.step;
+    match running.report(usage) {
+        Ok(report) => Reply::Done { step, report },
+        Err(error) => Reply::Failed { step, message: error.to_string() },
     }
 }
 

@@ -16,10 +16,12 @@
 #![allow(unsafe_code)]
 
 mod cgroup;
+mod init;
 mod jail;
 mod judge;
 mod landlock;
 mod launcher;
+mod pool;
 mod process_tree;
 mod protocol;
 mod running;

@@ -1,9 +1,10 @@
 //! What supervisor and launcher say to each other.
 //!
-//! Packets on a `SOCK_SEQPACKET` pair. A request is one byte with file descriptors: a memfd holding the request
-//! as JSON (sources may be larger than any packet), and for a step the write ends of its stdout and stderr
-//! pipes, for one with input a memfd of that, and for one that must say when its tests are done the ends of the pipes by
-//! which it does. A reply is JSON in the packet itself.
+//! Packets of JSON on a `SOCK_SEQPACKET` pair; what is too long for a packet (sources may be) travels in a memfd. A
+//! step comes with the write ends of its stdout and stderr pipes, one with input with a memfd of that, and one that
+//! must say when its tests are done with the ends of the pipes by which it does.
+//!
+//! The launcher speaks with the init of a jail in the same way: it sends one [`Order`] and hears one [`Word`].
 
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
@@ -12,20 +13,27 @@ use std::path::PathBuf;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(super) use crate::sandbox::job::Limits;
 
-/// Largest reply packet, bytes.
+/// Largest packet, bytes.
 const PACKET: usize = 64 * 1024;
+/// First byte of a packet that holds the message.
+const INLINE: u8 = b'i';
+/// First byte of a packet whose message is in a memfd, its first descriptor.
+const IN_MEMFD: u8 = b'm';
+/// Most descriptors of a packet.
+const MOST_FDS: usize = 6;
 
 /// What the supervisor asks for. Requests are carried out in order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Request {
     /// First packet: how to isolate, and a private empty folder of the supervisor.
     Configure { isolation: Level, scratch: PathBuf },
-    /// Makes a work folder holding `files`. Answered only when it fails, through the steps that use it.
-    Open { work: u64, view: View, file_bytes: u64, files: Vec<(String, String)> },
+    /// Makes a work folder holding `files`, for this many steps. Answered only when it fails, through the steps.
+    Open { work: u64, surroundings: Surroundings, files: Vec<(String, String)>, steps: usize },
     /// Runs one program in the work folder. Answered by [`Reply::Done`] or [`Reply::Failed`].
     Step(Step),
     /// Kills a running step; it is still answered.
@@ -56,6 +64,16 @@ pub(super) struct View {
     pub layered: Vec<(PathBuf, PathBuf)>,
 }
 
+/// What the jails of one job are made of before its files and commands are known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Surroundings {
+    pub view: View,
+    /// Bytes of all its files.
+    pub file_bytes: u64,
+    /// Whether its steps run under the other host name and at the other work path.
+    pub elsewhere: bool,
+}
+
 /// One program to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Step {
@@ -64,10 +82,32 @@ pub(super) struct Step {
     pub argv: Vec<String>,
     pub env: Vec<(String, String)>,
     pub limits: Limits,
-    /// Whether it runs under the other host name and at the other work path.
-    pub elsewhere: bool,
     /// Whether its standard input comes with the request; otherwise there is none.
     pub has_stdin: bool,
+}
+
+/// What a prepared jail is to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// Files to put into the work folder first, by name.
+    pub files: Vec<(String, String)>,
+    pub step: Step,
+    /// Whether another step of the job follows: the mount namespace comes with the answer then.
+    pub keep: bool,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// The program has ended, and all that it started.
+    Ended {
+        /// The program's wait status.
+        status: i32,
+        /// CPU time the init itself has used, for the jail and not for the program, ms.
+        init_cpu_ms: u64,
+    },
+    /// Why the program could not be started.
+    Failed { message: String },
 }
 
 /// What the launcher answers.
@@ -111,21 +151,29 @@ pub(super) enum Exceeded {
     Killed,
 }
 
-/// Sends `request` with `fds`; blocks while the socket's buffer is full.
-pub(super) fn send_request(
+/// Sends `message` with `fds`; blocks while the socket's buffer is full.
+pub(super) fn send<T: Serialize>(
     socket: BorrowedFd<'_>,
-    request: &Request,
+    message: &T,
     fds: &[BorrowedFd<'_>],
 ) -> std::io::Result<()> {
-    let mut body = File::from(memfd_create(c"request", MFdFlags::MFD_CLOEXEC)?);
-    body.write_all(&serde_json::to_vec(request)?)?;
-    let mut raw: Vec<RawFd> = vec![body.as_raw_fd()];
-    raw.extend(fds.iter().map(AsRawFd::as_raw_fd));
-    let rights = [ControlMessage::ScmRights(&raw)];
+    let json = serde_json::to_vec(message)?;
+    let mut raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    if json.len() < PACKET {
+        return send_packet(socket, INLINE, &json, &raw);
+    }
+    let mut body = File::from(memfd_create(c"message", MFdFlags::MFD_CLOEXEC)?);
+    body.write_all(&json)?;
+    raw.insert(0, body.as_raw_fd());
+    send_packet(socket, IN_MEMFD, &[], &raw)
+}
+
+fn send_packet(socket: BorrowedFd<'_>, kind: u8, body: &[u8], fds: &[RawFd]) -> std::io::Result<()> {
+    let rights = [ControlMessage::ScmRights(fds)];
+    let rights = if fds.is_empty() { &[] } else { &rights[..] };
+    let parts = [IoSlice::new(std::slice::from_ref(&kind)), IoSlice::new(body)];
     loop {
-        let sent =
-            sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"q")], &rights, MsgFlags::MSG_NOSIGNAL, None);
-        match sent {
+        match sendmsg::<()>(socket.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None) {
             Ok(_) => return Ok(()),
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -133,12 +181,20 @@ pub(super) fn send_request(
     }
 }
 
-/// The next request and its descriptors; `None` when the supervisor is gone.
-pub(super) fn receive_request(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request, Vec<OwnedFd>)>> {
-    let mut byte = [0_u8; 1];
-    let mut iov = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([RawFd; 6]);
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+/// The next message and its descriptors; `None` when the other side is gone.
+pub(super) fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut packet = vec![0_u8; PACKET];
+    let mut iov = [IoSliceMut::new(&mut packet)];
+    let mut space = nix::cmsg_space!([RawFd; MOST_FDS]);
+    let message = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Ok(message) => break message,
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
     let mut fds: Vec<OwnedFd> = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = control {
@@ -146,39 +202,17 @@ pub(super) fn receive_request(socket: BorrowedFd<'_>) -> std::io::Result<Option<
             fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    if message.bytes == 0 || fds.is_empty() {
-        return Ok(None);
-    }
-    let mut body = File::from(fds.remove(0));
-    let mut json = Vec::new();
-    body.seek(SeekFrom::Start(0))?;
-    body.read_to_end(&mut json)?;
-    Ok(Some((serde_json::from_slice(&json)?, fds)))
-}
-
-/// Sends `reply`; long messages are cut by their makers, so that it fits a packet.
-pub(super) fn send_reply(socket: BorrowedFd<'_>, reply: &Reply) -> std::io::Result<()> {
-    let json = serde_json::to_vec(reply)?;
-    loop {
-        let sent =
-            sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&json)], &[], MsgFlags::MSG_NOSIGNAL, None);
-        match sent {
-            Ok(_) => return Ok(()),
-            Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// The next reply; `None` when the launcher is gone.
-pub(super) fn receive_reply(socket: BorrowedFd<'_>) -> std::io::Result<Option<Reply>> {
-    let mut packet = vec![0_u8; PACKET];
-    loop {
-        match nix::sys::socket::recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
-            Ok(0) => return Ok(None),
-            Ok(length) => return Ok(Some(serde_json::from_slice(&packet[..length])?)),
-            Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
+    let length = message.bytes;
+    match packet.get(..length).and_then(<[u8]>::split_first) {
+        None => Ok(None),
+        Some((&INLINE, json)) => Ok(Some((serde_json::from_slice(json)?, fds))),
+        Some(_) if fds.is_empty() => Err(std::io::Error::other("a message came without its body")),
+        Some(_) => {
+            let mut body = File::from(fds.remove(0));
+            let mut json = Vec::new();
+            body.seek(SeekFrom::Start(0))?;
+            body.read_to_end(&mut json)?;
+            Ok(Some((serde_json::from_slice(&json)?, fds)))
         }
     }
 }

@@ -1,17 +1,15 @@
 //! A step that runs: what it has used, when it goes over a limit, how it ended.
 
-use std::fs::File;
-use std::io::{Error, Read, Result};
-use std::os::fd::OwnedFd;
+use std::io::{Error, Result};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cgroup::Group;
-use super::jail;
 use super::process_tree;
-use super::protocol::{Exceeded, Limits, Report};
+use super::protocol::{Exceeded, Limits, Report, Word, receive};
 
 /// Shortest time between two looks at a step.
 const SHORTEST_LOOK: Duration = Duration::from_millis(2);
@@ -25,13 +23,18 @@ const PATIENCE: u64 = 4;
 /// A step whose init lives. Dropping it removes its control group.
 pub(super) struct Running {
     pub step: u64,
+    pub work: u64,
     /// The step's init.
     pub pid: Pid,
     pub limits: Limits,
     /// `None` where there are no control groups.
     pub group: Option<Group>,
-    /// Read end of the init's status pipe.
-    pub status: OwnedFd,
+    /// Where the init answers.
+    pub channel: OwnedFd,
+    /// Whether an answer is still awaited there.
+    pub listening: bool,
+    /// What it has answered.
+    pub word: Option<Word>,
     /// Whether killing the init kills all of the step.
     pub in_namespaces: bool,
     pub started: Instant,
@@ -107,8 +110,17 @@ impl Running {
         self.sampled.waited_ms.max(seen)
     }
 
+    /// Takes the init's answer, if there is one; with it may come the step's mount namespace.
+    pub(super) fn listen(&mut self) -> Option<OwnedFd> {
+        self.listening = false;
+        // An init that ends without an answer is told from how it ended.
+        let (word, fds) = receive(self.channel.as_fd()).ok()??;
+        self.word = Some(word);
+        fds.into_iter().next()
+    }
+
     /// The tree cannot use more than `cores` times the time that passes: looking sooner is pointless.
-    fn plan_look(&mut self, cpu_ms: u64, cores: u32) {
+    pub(super) fn plan_look(&mut self, cpu_ms: u64, cores: u32) {
         let now = Instant::now();
         let cpu_left = Duration::from_millis(self.limits.cpu_ms.saturating_sub(cpu_ms)) / cores.max(1);
         let longest = if self.group.is_some() { LONGEST_LOOK } else { MEMORY_LOOK };
@@ -131,20 +143,24 @@ impl Running {
         }
     }
 
-    /// How the step ended; its init has been waited for, `usage` is what it and its children used.
+    /// How the step ended. `usage` is what its init and the init's children used, where the init has been waited for.
     ///
     /// # Errors
     /// The sandbox itself failed: the program could not be started, or its figures cannot be read.
-    pub(super) fn report(&self, usage: &libc::rusage) -> Result<Report> {
+    pub(super) fn report(&self, usage: Option<&libc::rusage>) -> Result<Report> {
         let wall_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut message = Vec::new();
-        // The init has ended and the program with it: nothing can hold the writing end, so this ends.
-        File::from(self.status.try_clone()?).read_to_end(&mut message)?;
+        let init_cpu_ms = match &self.word {
+            Some(Word::Failed { message }) => return Err(Error::other(message.clone())),
+            Some(Word::Ended { init_cpu_ms, .. }) => *init_cpu_ms,
+            None => 0,
+        };
         let (cpu_ms, oom_kills, peak) = match &self.group {
-            Some(group) => (group.cpu_ms()?, group.oom_kills()?, group.peak_bytes()),
+            Some(group) => {
+                (group.cpu_ms()?.saturating_sub(init_cpu_ms), group.oom_kills()?, group.peak_bytes())
+            }
             // A killed init has not waited for its children: only samples tell what they used.
             None => {
-                let waited_for = timeval_ms(usage.ru_utime) + timeval_ms(usage.ru_stime);
+                let waited_for = usage.map_or(0, |u| timeval_ms(u.ru_utime) + timeval_ms(u.ru_stime));
                 (waited_for.max(self.sampled.cpu_ms), 0, None)
             }
         };
@@ -154,20 +170,13 @@ impl Running {
         {
             return Err(Error::other("the machine ran out of memory, not the job"));
         }
-        let peak_process = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+        let peak_process = usage.map_or(0, |usage| u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024);
         let mut exceeded = self.exceeded;
-        let (exit_code, signal) = match message.split_first() {
-            Some((&jail::FAILED, why)) => {
-                return Err(Error::other(String::from_utf8_lossy(why).into_owned()));
+        let (exit_code, signal) = match self.word {
+            Some(Word::Ended { status, .. }) if libc::WIFEXITED(status) => {
+                (Some(libc::WEXITSTATUS(status)), None)
             }
-            Some((&jail::ENDED, status)) => {
-                let status = status.try_into().map(i32::from_ne_bytes).map_err(Error::other)?;
-                if libc::WIFEXITED(status) {
-                    (Some(libc::WEXITSTATUS(status)), None)
-                } else {
-                    (None, Some(libc::WTERMSIG(status)))
-                }
-            }
+            Some(Word::Ended { status, .. }) => (None, Some(libc::WTERMSIG(status))),
             _ if exceeded.is_some() || oom_kills > 0 => (None, Some(libc::SIGKILL)),
             _ => return Err(Error::other("the jail's init ended without a word")),
         };

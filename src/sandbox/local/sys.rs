@@ -49,6 +49,24 @@ pub(super) unsafe fn close_from(first: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) })
 }
 
+/// Closes every descriptor that is not one of `kept`.
+///
+/// # Safety
+/// No Rust value that is still used may own any of the others.
+pub(super) unsafe fn close_all_but(mut kept: Vec<RawFd>) -> Result<()> {
+    kept.sort_unstable();
+    let mut first = 0;
+    for fd in kept.into_iter().filter_map(|fd| u32::try_from(fd).ok()) {
+        if fd > first {
+            // SAFETY: the caller's promise.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0_u32) })?;
+        }
+        first = first.max(fd + 1);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { close_from(first) }
+}
+
 /// Gives every signal its default action: an ignored one would stay ignored in every program run from here.
 pub(super) fn default_signals() -> Result<()> {
     for number in Signal::iterator().filter(|&s| s != Signal::SIGKILL && s != Signal::SIGSTOP) {
@@ -85,6 +103,14 @@ pub(super) fn own_pidfd() -> Result<OwnedFd> {
         check(fd)?;
         Ok(OwnedFd::from_raw_fd(RawFd::try_from(fd).map_err(Error::other)?))
     }
+}
+
+/// CPU time this process has used, ms.
+pub(super) fn own_cpu_ms() -> Result<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the result during the call.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }.into())?;
+    u64::try_from(time.tv_sec * 1000 + time.tv_nsec / 1_000_000).map_err(Error::other)
 }
 
 /// Sets or clears the flag that lets other processes of the same user look into this one.

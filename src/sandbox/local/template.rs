@@ -4,7 +4,7 @@
 //! `/etc` files. It is built once per [`View`] in a mount namespace of its own; every jail of that view copies the
 //! namespace, which holds a dozen mounts instead of the host's, and never has the host's root, not for a moment.
 //!
-//! The launcher lives in a private copy of the host's namespace and enters a template to fork a jail there.
+//! The launcher lives in a private copy of the host's namespace; the inits it forks enter a template and copy it.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,8 +20,10 @@ use nix::unistd::{chdir, pivot_root};
 use super::protocol::View;
 use super::sys;
 
-/// Where the work folders of running jobs are mounted in a template.
+/// What only inits see of a template.
 pub(super) const JOBS: &str = "/jobs";
+/// Where the init of a job's first jail mounts the job's own files.
+pub(super) const OWN: &str = "/jobs/own";
 /// Where the lower layers of layered folders are.
 pub(super) const LOWER: &str = "/jobs/.lower";
 /// Name and host name inside.
@@ -83,17 +85,14 @@ impl Templates {
         self.in_user_namespace
     }
 
-    /// Runs `action` inside the template for `view`, then comes back.
-    pub(super) fn within<T>(&mut self, view: &View, action: impl FnOnce() -> Result<T>) -> Result<T> {
-        let entered = match self.made.get(view) {
-            Some(namespace) => setns(namespace, CloneFlags::CLONE_NEWNS).map_err(Error::from),
-            None => self.build(view).map(|namespace| {
-                self.made.insert(view.clone(), namespace);
-            }),
-        };
-        let result = entered.and_then(|()| action());
-        setns(&self.host, CloneFlags::CLONE_NEWNS)?;
-        result
+    /// The mount namespace of the template for `view`, built now unless it is there.
+    pub(super) fn get(&mut self, view: &View) -> Result<&OwnedFd> {
+        if !self.made.contains_key(view) {
+            let built = self.build(view);
+            setns(&self.host, CloneFlags::CLONE_NEWNS)?;
+            self.made.insert(view.clone(), built?);
+        }
+        self.made.get(view).ok_or_else(|| Error::other("no such template"))
     }
 
     /// Builds a template and leaves this process inside it.
@@ -121,6 +120,7 @@ impl Templates {
             bind(Path::new("/proc"), &root.at(Path::new("/proc")))?;
         }
         mount_tmpfs(&root.at(Path::new(JOBS)), "mode=0755,size=1m")?;
+        make_folders(&root.at(Path::new(OWN)))?;
         for (index, (lower, inside)) in view.layered.iter().enumerate() {
             let place = Path::new(LOWER).join(index.to_string());
             root.bind(lower, &place, READ_ONLY).map_err(|error| named(lower, &error))?;

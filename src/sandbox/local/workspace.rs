@@ -5,10 +5,8 @@ use std::io::{Error, Result};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Component, Path, PathBuf};
 
-use nix::mount::{MntFlags, umount2};
-
 use super::protocol::View;
-use super::template::{JOBS, mount_tmpfs};
+use super::template::{OWN, mount_tmpfs};
 
 /// Most files and folders a job may make.
 const INODES: u32 = 65_536;
@@ -16,42 +14,39 @@ const INODES: u32 = 65_536;
 const SHARED: u32 = 0o1777;
 
 /// A job's private files: the work folder, `/tmp`, `/dev/shm` and upper layers, one quota over all.
+#[derive(Debug, Clone)]
 pub(super) struct Workspace {
-    /// Where they are in the template (with namespaces) or on the host (without).
+    /// Where they are: in the mount namespace of the job's first jail, or without namespaces on the host.
     pub root: PathBuf,
     pub view: View,
-    /// Distinguishes jobs that run at the same time; ids of ended jobs are used again.
-    pub slot: u32,
-    mounted: bool,
 }
 
 impl Workspace {
-    /// Mounts and fills a workspace; runs inside the template. `owner` is the user the job's programs run as.
-    pub(super) fn mounted(id: u64, view: View, slot: u32, file_bytes: u64) -> Result<Self> {
-        let root = Path::new(JOBS).join(id.to_string());
-        fs::create_dir(&root)?;
+    /// Mounts an empty workspace that the current mount namespace alone has; it vanishes with the last namespace that
+    /// is a copy of this one. `owner` is the user the job's programs run as.
+    pub(super) fn mounted(view: View, file_bytes: u64, owner: Option<u32>) -> Result<Self> {
         let options = format!("mode=0711,size={},nr_inodes={INODES}", file_bytes.max(1 << 20));
-        if let Err(error) = mount_tmpfs(&root, &options) {
-            let _ = fs::remove_dir(&root);
-            return Err(error);
-        }
-        Ok(Self { root, view, slot, mounted: true })
+        mount_tmpfs(Path::new(OWN), &options)?;
+        let workspace = Self { root: OWN.into(), view };
+        workspace.folders(owner)?;
+        Ok(workspace)
     }
 
-    /// A workspace in a folder below `scratch`, without a quota, closed to all but `owner`.
-    pub(super) fn plain(id: u64, view: View, slot: u32, scratch: &Path, owner: Option<u32>) -> Result<Self> {
+    /// A workspace in a new folder below `scratch`, without a quota, closed to all but `owner`.
+    pub(super) fn plain(id: u64, view: View, scratch: &Path, owner: Option<u32>) -> Result<Self> {
         let root = scratch.join(id.to_string());
         DirBuilder::new().mode(0o700).create(&root)?;
         chown(&root, owner, owner)?;
-        Ok(Self { root, view, slot, mounted: false })
+        let workspace = Self { root, view };
+        workspace.folders(owner)?;
+        Ok(workspace)
     }
 
-    /// Makes the folders and writes the job's files, all owned by `owner` where this process may say so.
-    pub(super) fn fill(&self, owner: Option<u32>, files: &[(String, String)]) -> Result<()> {
-        let own = |path: &Path| owner.map_or(Ok(()), |id| chown(path, Some(id), Some(id)));
+    /// Makes the folders, owned by `owner` where this process may say so.
+    fn folders(&self, owner: Option<u32>) -> Result<()> {
         let work = self.work();
         fs::create_dir(&work)?;
-        own(&work)?;
+        own(&work, owner)?;
         for folder in [self.tmp(), self.shm()] {
             fs::create_dir(&folder)?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(SHARED))?;
@@ -63,26 +58,12 @@ impl Workspace {
                 fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
             }
         }
-        for (name, text) in files {
-            let mut components = Path::new(name).components();
-            if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) {
-                return Err(Error::other(format!("{name:?} is not a plain file name")));
-            }
-            let path = work.join(name);
-            fs::write(&path, text)?;
-            own(&path)?;
-        }
         Ok(())
     }
 
-    /// Removes everything; with namespaces this runs inside the template.
+    /// Removes a plain workspace.
     pub(super) fn remove(&self) -> Result<()> {
-        if self.mounted {
-            umount2(&self.root, MntFlags::MNT_DETACH)?;
-            fs::remove_dir(&self.root)
-        } else {
-            fs::remove_dir_all(&self.root)
-        }
+        fs::remove_dir_all(&self.root)
     }
 
     pub(super) fn work(&self) -> PathBuf {
@@ -102,4 +83,22 @@ impl Workspace {
         let root = self.root.join("layers").join(index.to_string());
         (root.join("upper"), root.join("scratch"))
     }
+}
+
+/// Writes a job's files into its work folder, all owned by `owner` where this process may say so.
+pub(super) fn fill(work: &Path, owner: Option<u32>, files: &[(String, String)]) -> Result<()> {
+    for (name, text) in files {
+        let mut components = Path::new(name).components();
+        if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) {
+            return Err(Error::other(format!("{name:?} is not a plain file name")));
+        }
+        let path = work.join(name);
+        fs::write(&path, text)?;
+        own(&path, owner)?;
+    }
+    Ok(())
+}
+
+fn own(path: &Path, owner: Option<u32>) -> Result<()> {
+    owner.map_or(Ok(()), |id| chown(path, Some(id), Some(id)))
 }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::super::LAUNCHER_ARGUMENT;
-use super::super::protocol::{Level, Reply, Report, Request, Step, receive_reply, send_request};
+use super::super::protocol::{Level, Reply, Report, Request, Step, receive, send};
 
 /// How a step came back: its report, or the sandbox's own failure.
 pub(super) type StepReply = std::result::Result<Report, String>;
@@ -65,14 +65,14 @@ impl Connection {
             .stderr(Stdio::inherit())
             .spawn()?;
         let configure = Request::Configure { isolation: level, scratch: scratch.path().to_owned() };
-        let answer = send_request(ours.as_fd(), &configure, &[]).and_then(|()| receive_reply(ours.as_fd()));
+        let answer = send(ours.as_fd(), &configure, &[]).and_then(|()| receive(ours.as_fd()));
         let isolation = match answer {
-            Ok(Some(Reply::Ready { isolation })) => isolation,
+            Ok(Some((Reply::Ready { isolation }, _))) => isolation,
             refused => {
                 drop(ours);
                 reap(child);
                 return Err(match refused {
-                    Ok(Some(Reply::Unavailable { message })) => Error::other(message),
+                    Ok(Some((Reply::Unavailable { message }, _))) => Error::other(message),
                     Ok(_) => Error::other(format!("{} did not act as a launcher", program.display())),
                     Err(error) => error,
                 });
@@ -115,7 +115,7 @@ impl Connection {
 
     /// Sends a request that is not answered.
     pub(super) fn tell(&self, request: &Request) -> Result<()> {
-        send_request(self.socket.as_fd(), request, &[])
+        send(self.socket.as_fd(), request, &[])
     }
 
     /// Starts a step; the answer comes through the receiver, which fails when the launcher dies first.
@@ -130,7 +130,7 @@ impl Connection {
             Some(waiting) => waiting.insert(id, sender),
             None => return Err(Error::other("the launcher is gone")),
         };
-        let sent = send_request(self.socket.as_fd(), &Request::Step(step), pipes);
+        let sent = send(self.socket.as_fd(), &Request::Step(step), pipes);
         if let Err(error) = sent {
             if let Some(waiting) = &mut lock(&self.waiting).0 {
                 waiting.remove(&id);
@@ -152,7 +152,7 @@ impl Drop for Connection {
 
 /// Runs until the launcher is gone, however it went.
 fn deliver_replies(socket: BorrowedFd<'_>, waiting: &Mutex<Waiting>, child: Child) {
-    while let Ok(Some(reply)) = receive_reply(socket) {
+    while let Ok(Some((reply, _))) = receive(socket) {
         let (step, reply) = match reply {
             Reply::Done { step, report } => (step, Ok(report)),
             Reply::Failed { step, message } => (step, Err(message)),

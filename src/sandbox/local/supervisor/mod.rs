@@ -20,7 +20,7 @@ use work::{Command, STARVED, Work};
 
 use super::jail::{PATH, WORK, WORK_ELSEWHERE};
 use super::judge::{self, Run};
-use super::protocol::{Level, View};
+use super::protocol::{Level, Surroundings, View};
 use super::template::USER;
 use crate::error::{Error, Fault, Recovery, Result};
 use crate::sandbox::Sandbox;
@@ -214,12 +214,17 @@ impl LocalSandbox {
         let Prepared { language, toolchain, program, limits, .. } = job;
         let mut files: Vec<_> = program.files.clone().into_iter().collect();
         files.push((program.file_name.clone(), program.source.clone()));
-        let work = Work::open(self.connection()?, job.view.clone(), limits.file_bytes, files)?;
+        let surroundings = Surroundings {
+            view: job.view.clone(),
+            file_bytes: limits.file_bytes,
+            elsewhere: is_elsewhere(job.variation),
+        };
+        let steps = 1 + usize::from(program.compile.is_some());
+        let work = Work::open(self.connection()?, surroundings, files, steps)?;
         let command = |command: &[String], asked_to_complete| Command {
             argv: toolchain.expand(command, &program.file_name),
             env: environment(language, toolchain, job.variation),
             limits: *limits,
-            elsewhere: is_elsewhere(job.variation),
             stdin: String::new(),
             asked_to_complete,
         };

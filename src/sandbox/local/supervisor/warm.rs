@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::judge;
-use super::super::protocol::{Limits, View};
+use super::super::protocol::{Limits, Surroundings, View};
 use super::work::{Command, Work};
 use super::{LocalSandbox, compile_message, environment, fault};
 use crate::error::Fault;
@@ -65,14 +65,14 @@ impl LocalSandbox {
         {
             let _seat = self.take_seats(1).await?;
             let files = warm.files.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
-            let work = Work::open(self.connection()?, view, LIMITS.file_bytes, files)?;
+            let surroundings = Surroundings { view, file_bytes: LIMITS.file_bytes, elsewhere: false };
+            let work = Work::open(self.connection()?, surroundings, files, warm.commands.len())?;
             for command in &warm.commands {
                 let run = work
                     .run(Command {
                         argv: toolchain.expand(command, ""),
                         env: environment(language, toolchain, 0),
                         limits: LIMITS,
-                        elsewhere: false,
                         stdin: String::new(),
                         asked_to_complete: false,
                     })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::super::judge::{Run, was_starved};
-use super::super::protocol::{Limits, Request, Step, View};
+use super::super::protocol::{Limits, Request, Step, Surroundings};
 use super::capture::{drain, input, pipe};
 use super::connection::Connection;
 use super::secret::{Expected, Secret};
@@ -24,8 +24,6 @@ pub(super) struct Command {
     pub argv: Vec<String>,
     pub env: Vec<(String, String)>,
     pub limits: Limits,
-    /// Whether to run under the other host name and at the other work path.
-    pub elsewhere: bool,
     /// What it finds on its standard input.
     pub stdin: String,
     /// Whether it must say that it ran to its end.
@@ -39,22 +37,23 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Asks for a work folder with these files. That it could not be made is learnt from its first step.
+    /// Asks for a work folder with these files, for at most this many steps, each of which but the last must succeed.
+    /// That it could not be made is learnt from its first step.
     pub(super) fn open(
         connection: Arc<Connection>,
-        view: View,
-        file_bytes: u64,
+        surroundings: Surroundings,
         files: Vec<(String, String)>,
+        steps: usize,
     ) -> Result<Self, Fault> {
         let id = connection.next_id();
-        let request = Request::Open { work: id, view, file_bytes, files };
+        let request = Request::Open { work: id, surroundings, files, steps };
         connection.tell(&request).map_err(|error| launcher_fault(&error))?;
         Ok(Self { id, connection })
     }
 
     /// Runs one command to its end or limit.
     pub(super) async fn run(&self, command: Command) -> Result<Run, Fault> {
-        let Command { argv, env, limits, elsewhere, stdin, asked_to_complete } = command;
+        let Command { argv, env, limits, stdin, asked_to_complete } = command;
         let id = self.connection.next_id();
         let (stdout, stdout_end) = pipe().map_err(|error| fault("pipe", &error))?;
         let (stderr, stderr_end) = pipe().map_err(|error| fault("pipe", &error))?;
@@ -62,7 +61,7 @@ impl Work {
         let input = input.map_err(|error| fault("memfd", &error))?;
         let secret =
             asked_to_complete.then(Secret::new).transpose().map_err(|error| fault("pipe", &error))?;
-        let step = Step { id, work: self.id, argv, env, limits, elsewhere, has_stdin: input.is_some() };
+        let step = Step { id, work: self.id, argv, env, limits, has_stdin: input.is_some() };
         let mut pipes = vec![stdout_end.as_fd(), stderr_end.as_fd()];
         pipes.extend(input.iter().map(AsFd::as_fd));
         pipes.extend(secret.iter().flat_map(|secret| &secret.ends).map(AsFd::as_fd));
