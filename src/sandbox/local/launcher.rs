@@ -23,7 +23,7 @@ use super::cgroup::Cgroups;
 use super::jail::{self, Jail, Kind};
 use super::landlock;
 use super::process_tree::Sample;
-use super::protocol::{Exceeded, Level, Reply, Request, Step, View};
+use super::protocol::{Content, Exceeded, Level, Reply, Request, Step, View};
 use super::protocol::{receive_request, send_reply};
 use super::running::{Running, Waiting};
 use super::seccomp;
@@ -205,7 +205,7 @@ impl Launcher {
         work: u64,
         view: View,
         file_bytes: u64,
-        files: &[(String, String)],
+        files: &[(String, Content)],
     ) -> Result<Workspace> {
         let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(0);
         let owner = self.owner(slot);

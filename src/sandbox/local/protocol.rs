@@ -25,13 +25,32 @@ pub(super) enum Request {
     /// First packet: how to isolate, and a private empty folder of the supervisor.
     Configure { isolation: Level, scratch: PathBuf },
     /// Makes a work folder holding `files`. Answered only when it fails, through the steps that use it.
-    Open { work: u64, view: View, file_bytes: u64, files: Vec<(String, String)> },
+    Open { work: u64, view: View, file_bytes: u64, files: Vec<(String, Content)> },
     /// Runs one program in the work folder. Answered by [`Reply::Done`] or [`Reply::Failed`].
     Step(Step),
     /// Kills a running step; it is still answered.
     Kill { step: u64 },
     /// Removes a work folder and everything in it.
     Close { work: u64 },
+}
+
+/// The bytes of a file; as JSON a text in which each character stands for a byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(super) struct Content(pub Vec<u8>);
+
+impl From<Content> for String {
+    fn from(content: Content) -> Self {
+        content.0.into_iter().map(char::from).collect()
+    }
+}
+
+impl TryFrom<String> for Content {
+    type Error = std::char::TryFromCharError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.chars().map(u8::try_from).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// How strongly the launcher isolates.

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
 
-use super::protocol::View;
+use super::protocol::{Content, View};
 use super::template::{JOBS, mount_tmpfs};
 
 /// Most files and folders a job may make.
@@ -47,7 +47,7 @@ impl Workspace {
     }
 
     /// Makes the folders and writes the job's files, all owned by `owner` where this process may say so.
-    pub(super) fn fill(&self, owner: Option<u32>, files: &[(String, String)]) -> Result<()> {
+    pub(super) fn fill(&self, owner: Option<u32>, files: &[(String, Content)]) -> Result<()> {
         let own = |path: &Path| owner.map_or(Ok(()), |id| chown(path, Some(id), Some(id)));
         let work = self.work();
         fs::create_dir(&work)?;
@@ -63,13 +63,20 @@ impl Workspace {
                 fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
             }
         }
-        for (name, text) in files {
-            let mut components = Path::new(name).components();
-            if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) {
-                return Err(Error::other(format!("{name:?} is not a plain file name")));
+        for (name, content) in files {
+            let name = Path::new(name);
+            if name.as_os_str().is_empty() || !name.components().all(|c| matches!(c, Component::Normal(_))) {
+                return Err(Error::other(format!("{} is not a name within a folder", name.display())));
+            }
+            let folders: Vec<_> = name.ancestors().skip(1).filter(|f| !f.as_os_str().is_empty()).collect();
+            for folder in folders.into_iter().rev().map(|folder| work.join(folder)) {
+                if !folder.exists() {
+                    fs::create_dir(&folder)?;
+                    own(&folder)?;
+                }
             }
             let path = work.join(name);
-            fs::write(&path, text)?;
+            fs::write(&path, &content.0)?;
             own(&path)?;
         }
         Ok(())

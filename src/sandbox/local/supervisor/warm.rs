@@ -64,7 +64,8 @@ impl LocalSandbox {
         fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o711)).map_err(message)?;
         {
             let _seat = self.take_seats(1).await?;
-            let files = warm.files.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
+            let files =
+                warm.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
             let work = Work::open(self.connection()?, view, LIMITS.file_bytes, files)?;
             for command in &warm.commands {
                 let run = work
@@ -75,6 +76,7 @@ impl LocalSandbox {
                         elsewhere: false,
                         stdin: String::new(),
                         asked_to_complete: false,
+                        served: None,
                     })
                     .await?;
                 if let Some((_, reason)) = judge::compiling(&run) {
