@@ -1,6 +1,6 @@
 //! What must hold of a language file beyond its keys and types.
 
-use super::{Language, Package, Variant, placeholders};
+use super::{Compiler, Language, Package, Variant, placeholders};
 use crate::error::{Error, Result};
 use crate::sandbox::splice;
 
@@ -39,6 +39,7 @@ impl Language {
                 self.installable
             )));
         }
+        self.compiler.as_ref().map_or(Ok(()), Compiler::check)?;
         for (key, command) in self.commands() {
             self.check_command(&key, command)?;
         }
@@ -57,6 +58,10 @@ impl Language {
         commands.extend(self.compile.iter().map(|command| ("compile".to_owned(), command.as_slice())));
         for command in self.warm.iter().flat_map(|warm| &warm.commands) {
             commands.push(("warm.commands".to_owned(), command));
+        }
+        if let Some(compiler) = &self.compiler {
+            commands.push(("compiler.command".to_owned(), &compiler.command));
+            commands.push(("compiler.arguments".to_owned(), &compiler.arguments));
         }
         variants(&mut commands, "variant", self.variants.iter());
         if let Some(completion) = &self.completion {

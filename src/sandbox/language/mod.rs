@@ -5,6 +5,7 @@
 
 mod all;
 mod check;
+mod compiler;
 mod completion;
 mod needs;
 mod probe;
@@ -19,6 +20,7 @@ use super::job::{LimitOverrides, Limits};
 use crate::error::{Error, Result};
 
 pub use all::Languages;
+pub use compiler::Compiler;
 pub use completion::{Completion, Exit};
 pub use needs::{NeededFile, NeededProgram, Needs, Package};
 pub use probe::{Probe, Probes};
@@ -88,17 +90,19 @@ pub struct Language {
     pub toolchain: Needs,
     /// Better runtimes than the one described here, in the order of preference; the first whose toolchain is
     /// installed is used. In the file a `[[runtime]]` gives the keys that differ; how programs are compiled and run
-    /// (`compile`, `run`, `variant`, `files`, `completion`, `env`, `warm`) it gives whole.
+    /// (`compile`, `run`, `variant`, `files`, `completion`, `env`, `warm`, `compiler`) it gives whole.
     #[serde(skip)]
     pub preferred: Vec<Self>,
     /// Files prepared once that make every job faster.
     pub warm: Option<Warm>,
+    /// A process that stays and compiles for many jobs.
+    pub compiler: Option<Compiler>,
     /// Programs whose outcome is known, for `doctor` and the tests.
     pub probe: Probes,
 }
 
 /// Keys that a `[[runtime]]` does not take over from its language.
-const OF_RUNTIME: [&str; 7] = ["compile", "run", "variant", "files", "completion", "env", "warm"];
+const OF_RUNTIME: [&str; 8] = ["compile", "run", "variant", "files", "completion", "env", "warm", "compiler"];
 
 fn append() -> String {
     "append".to_owned()

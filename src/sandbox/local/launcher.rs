@@ -22,7 +22,9 @@ use super::init::Tree;
 use super::jail;
 use super::pool::{Pool, Ready};
 use super::process_tree::Sample;
-use super::protocol::{Exceeded, Level, Order, Reply, Request, Step, Surroundings, Word, receive, send};
+use super::protocol::{
+    Content, Exceeded, Level, Order, Reply, Request, Step, Surroundings, Word, receive, send,
+};
 use super::running::{Running, Waiting};
 use super::sys;
 use super::workspace::Workspace;
@@ -88,7 +90,7 @@ struct Work {
     /// Its folder on the host, without namespaces.
     workspace: Option<Workspace>,
     /// To be written by its first jail.
-    files: Vec<(String, String)>,
+    files: Vec<(String, Content)>,
     /// Steps still to come.
     steps: usize,
     /// The jail for the next of them, or why there is none.
@@ -178,7 +180,7 @@ impl Launcher {
         }
     }
 
-    fn open(&mut self, id: u64, surroundings: Surroundings, files: Vec<(String, String)>, steps: usize) {
+    fn open(&mut self, id: u64, surroundings: Surroundings, files: Vec<(String, Content)>, steps: usize) {
         let mut work = Work { surroundings, slot: 0, workspace: None, files, steps, next: None, tree: None };
         let view = work.surroundings.view.clone();
         if self.pool.has_namespaces() {

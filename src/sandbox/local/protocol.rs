@@ -33,13 +33,32 @@ pub(super) enum Request {
     /// First packet: how to isolate, and a private empty folder of the supervisor.
     Configure { isolation: Level, scratch: PathBuf },
     /// Makes a work folder holding `files`, for this many steps. Answered only when it fails, through the steps.
-    Open { work: u64, surroundings: Surroundings, files: Vec<(String, String)>, steps: usize },
+    Open { work: u64, surroundings: Surroundings, files: Vec<(String, Content)>, steps: usize },
     /// Runs one program in the work folder. Answered by [`Reply::Done`] or [`Reply::Failed`].
     Step(Step),
     /// Kills a running step; it is still answered.
     Kill { step: u64 },
     /// Removes a work folder and everything in it.
     Close { work: u64 },
+}
+
+/// The bytes of a file; as JSON a text in which each character stands for a byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(super) struct Content(pub Vec<u8>);
+
+impl From<Content> for String {
+    fn from(content: Content) -> Self {
+        content.0.into_iter().map(char::from).collect()
+    }
+}
+
+impl TryFrom<String> for Content {
+    type Error = std::char::TryFromCharError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.chars().map(u8::try_from).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// How strongly the launcher isolates.
@@ -90,7 +109,7 @@ pub(super) struct Step {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Order {
     /// Files to put into the work folder first, by name.
-    pub files: Vec<(String, String)>,
+    pub files: Vec<(String, Content)>,
     pub step: Step,
     /// Whether another step of the job follows: the mount namespace comes with the answer then.
     pub keep: bool,

@@ -5,7 +5,7 @@ use std::io::{Error, Result};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Component, Path, PathBuf};
 
-use super::protocol::View;
+use super::protocol::{Content, View};
 use super::template::{OWN, mount_tmpfs};
 
 /// Most files and folders a job may make.
@@ -86,14 +86,21 @@ impl Workspace {
 }
 
 /// Writes a job's files into its work folder, all owned by `owner` where this process may say so.
-pub(super) fn fill(work: &Path, owner: Option<u32>, files: &[(String, String)]) -> Result<()> {
-    for (name, text) in files {
-        let mut components = Path::new(name).components();
-        if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) {
-            return Err(Error::other(format!("{name:?} is not a plain file name")));
+pub(super) fn fill(work: &Path, owner: Option<u32>, files: &[(String, Content)]) -> Result<()> {
+    for (name, content) in files {
+        let name = Path::new(name);
+        if name.as_os_str().is_empty() || !name.components().all(|c| matches!(c, Component::Normal(_))) {
+            return Err(Error::other(format!("{} is not a name within a folder", name.display())));
+        }
+        let folders: Vec<_> = name.ancestors().skip(1).filter(|f| !f.as_os_str().is_empty()).collect();
+        for folder in folders.into_iter().rev().map(|folder| work.join(folder)) {
+            if !folder.exists() {
+                fs::create_dir(&folder)?;
+                own(&folder, owner)?;
+            }
         }
         let path = work.join(name);
-        fs::write(&path, text)?;
+        fs::write(&path, &content.0)?;
         own(&path, owner)?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The async side: jobs to steps, steps to verdicts.
 
 mod capture;
+mod compiler;
 mod connection;
 mod secret;
 mod warm;
@@ -14,6 +15,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 pub(super) use capture::Captured;
+use compiler::Compilers;
 use connection::Connection;
 
 use work::{Command, STARVED, Work};
@@ -83,11 +85,14 @@ struct Known {
     toolchain: OnceLock<Result<(Language, Toolchain), Missing>>,
     /// Where its prepared files are.
     warmed: OnceCell<PathBuf>,
+    /// Its compilers that stay.
+    compilers: Compilers,
 }
 
 /// A job made ready: what its steps need.
 struct Prepared<'a> {
     language: &'a Language,
+    known: &'a Known,
     toolchain: &'a Toolchain,
     program: Spliced,
     view: View,
@@ -190,7 +195,8 @@ impl LocalSandbox {
         };
         let limits = language.limits_for(&job.limits);
         let (stdin, variation) = (job.stdin.as_str(), job.variation);
-        let prepared = Prepared { language, toolchain, program, view, limits, stdin, variation, strict };
+        let prepared =
+            Prepared { language, known, toolchain, program, view, limits, stdin, variation, strict };
         let first = {
             let _seat = self.take_seats(1).await?;
             self.run_prepared(&prepared).await
@@ -212,14 +218,19 @@ impl LocalSandbox {
 
     async fn run_prepared(&self, job: &Prepared<'_>) -> Result<Verdict, Fault> {
         let Prepared { language, toolchain, program, limits, .. } = job;
-        let mut files: Vec<_> = program.files.clone().into_iter().collect();
-        files.push((program.file_name.clone(), program.source.clone()));
+        let mut files: Vec<_> =
+            program.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
+        files.push((program.file_name.clone(), program.source.clone().into_bytes()));
+        let compiled = self.compile_in_server(job, &files).await;
+        if let Some(compiled) = &compiled {
+            files.extend(compiled.files.iter().cloned());
+        }
         let surroundings = Surroundings {
             view: job.view.clone(),
             file_bytes: limits.file_bytes,
             elsewhere: is_elsewhere(job.variation),
         };
-        let steps = 1 + usize::from(program.compile.is_some());
+        let steps = 1 + usize::from(program.compile.is_some() && compiled.is_none());
         let work = Work::open(self.connection()?, surroundings, files, steps)?;
         let command = |command: &[String], asked_to_complete| Command {
             argv: toolchain.expand(command, &program.file_name),
@@ -227,6 +238,7 @@ impl LocalSandbox {
             limits: *limits,
             stdin: String::new(),
             asked_to_complete,
+            served: None,
         };
         let mut verdict = Verdict {
             outcome: Outcome::Passed,
@@ -244,7 +256,15 @@ impl LocalSandbox {
             toolchain: toolchain.version.clone(),
             isolation: self.isolation.clone(),
         };
-        if let Some(compile) = &program.compile {
+        if let Some(compiled) = compiled {
+            verdict.compile_usage = Some(compiled.usage);
+            if let Some(reason) = compiled.refused {
+                (verdict.outcome, verdict.reason) = (Outcome::CompilationError, reason);
+                verdict.compile_message = compiled.message;
+                verdict.exit_code = Some(compiled.exit_code);
+                return Ok(verdict);
+            }
+        } else if let Some(compile) = &program.compile {
             let run = work.run(command(compile, false)).await?;
             verdict.compile_usage = Some(usage(&run));
             if let Some((outcome, reason)) = judge::compiling(&run) {

@@ -64,7 +64,8 @@ impl LocalSandbox {
         fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o711)).map_err(message)?;
         {
             let _seat = self.take_seats(1).await?;
-            let files = warm.files.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
+            let files =
+                warm.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
             let surroundings = Surroundings { view, file_bytes: LIMITS.file_bytes, elsewhere: false };
             let work = Work::open(self.connection()?, surroundings, files, warm.commands.len())?;
             for command in &warm.commands {
@@ -75,6 +76,7 @@ impl LocalSandbox {
                         limits: LIMITS,
                         stdin: String::new(),
                         asked_to_complete: false,
+                        served: None,
                     })
                     .await?;
                 if let Some((_, reason)) = judge::compiling(&run) {

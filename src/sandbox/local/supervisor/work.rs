@@ -1,11 +1,11 @@
 //! A job's work folder in the launcher, and the steps run in it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::super::judge::{Run, was_starved};
-use super::super::protocol::{Limits, Request, Step, Surroundings};
+use super::super::protocol::{Content, Limits, Request, Step, Surroundings};
 use super::capture::{drain, input, pipe};
 use super::connection::Connection;
 use super::secret::{Expected, Secret};
@@ -28,6 +28,8 @@ pub(super) struct Command {
     pub stdin: String,
     /// Whether it must say that it ran to its end.
     pub asked_to_complete: bool,
+    /// The ends, at descriptors 3 and 4, of pipes by which it is asked and answers.
+    pub served: Option<[OwnedFd; 2]>,
 }
 
 /// Removed, with whatever still runs in it, when dropped.
@@ -42,10 +44,11 @@ impl Work {
     pub(super) fn open(
         connection: Arc<Connection>,
         surroundings: Surroundings,
-        files: Vec<(String, String)>,
+        files: Vec<(String, Vec<u8>)>,
         steps: usize,
     ) -> Result<Self, Fault> {
         let id = connection.next_id();
+        let files = files.into_iter().map(|(name, bytes)| (name, Content(bytes))).collect();
         let request = Request::Open { work: id, surroundings, files, steps };
         connection.tell(&request).map_err(|error| launcher_fault(&error))?;
         Ok(Self { id, connection })
@@ -53,7 +56,7 @@ impl Work {
 
     /// Runs one command to its end or limit.
     pub(super) async fn run(&self, command: Command) -> Result<Run, Fault> {
-        let Command { argv, env, limits, stdin, asked_to_complete } = command;
+        let Command { argv, env, limits, stdin, asked_to_complete, served } = command;
         let id = self.connection.next_id();
         let (stdout, stdout_end) = pipe().map_err(|error| fault("pipe", &error))?;
         let (stderr, stderr_end) = pipe().map_err(|error| fault("pipe", &error))?;
@@ -65,9 +68,10 @@ impl Work {
         let mut pipes = vec![stdout_end.as_fd(), stderr_end.as_fd()];
         pipes.extend(input.iter().map(AsFd::as_fd));
         pipes.extend(secret.iter().flat_map(|secret| &secret.ends).map(AsFd::as_fd));
+        pipes.extend(served.iter().flatten().map(AsFd::as_fd));
         let reply = self.connection.start_step(step, &pipes).map_err(|error| launcher_fault(&error))?;
         // The jail has copies; the pipes end when it does.
-        drop((stdout_end, stderr_end));
+        drop((stdout_end, stderr_end, served));
         let expected = secret.map(Secret::handed_over);
         let mut unfinished = Unfinished { step: id, connection: Some(&self.connection) };
         let flood = limits.output_bytes.saturating_mul(4).max(FLOOD_BYTES);
