@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod first_six;
+mod scripting;
 
 use autocodegen::sandbox::language::Languages;
 use autocodegen::sandbox::splice::{self, Spliced};

@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use rust_embed::RustEmbed;
 use serde::Deserialize;
 
 use super::{Pattern, Variant};
+use crate::error::{Error, Result};
+
+#[derive(RustEmbed)]
+#[folder = "data/harness"]
+struct Harness;
 
 /// Programs made of a solution and tests find a secret at descriptor 3 and must write it to descriptor 4 when the
 /// tests have run to their end; both can also be opened as `/dev/fd/3` and `/dev/fd/4`. A program that ends earlier,
@@ -26,6 +32,9 @@ pub struct Completion {
     /// Files put into the work folder, by name.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Files of `data/harness`, which languages share, put into the work folder under these names.
+    #[serde(default)]
+    pub harness: BTreeMap<String, String>,
     /// Instead of the language's own command.
     pub compile: Option<Vec<String>>,
     /// Instead of the language's own command.
@@ -46,6 +55,18 @@ pub struct Exit {
 }
 
 impl Completion {
+    /// Takes the files of `data/harness` it names into its own.
+    pub(super) fn load_harness(&mut self) -> Result<()> {
+        for (name, shared) in &self.harness {
+            let text = Harness::get(shared).and_then(|file| String::from_utf8(file.data.into_owned()).ok());
+            let text = text.ok_or_else(|| {
+                Error::usage(format!("key `completion.harness`: there is no text data/harness/{shared}"))
+            })?;
+            self.files.insert(name.clone(), text);
+        }
+        Ok(())
+    }
+
     /// `tests` with the code around them that writes the secret.
     pub fn around(&self, tests: &str) -> String {
         let mut text = tests.to_owned();

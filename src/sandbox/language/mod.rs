@@ -151,16 +151,23 @@ impl Language {
         let mut language: Self =
             if runtimes.is_empty() { toml::from_str(text) } else { table.clone().try_into() }
                 .map_err(wrong)?;
+        language.load_harness(origin)?;
         language.check().map_err(|error| error.context(origin))?;
         for runtime in runtimes {
             let mut whole = table.clone();
             whole.retain(|key, _| !OF_RUNTIME.contains(&key));
             whole.extend(runtime);
-            let runtime: Self = whole.try_into().map_err(wrong)?;
+            let mut runtime: Self = whole.try_into().map_err(wrong)?;
+            runtime.load_harness(origin)?;
             runtime.check().map_err(|error| error.context(origin))?;
             language.preferred.push(runtime);
         }
         Ok(language)
+    }
+
+    fn load_harness(&mut self, origin: &str) -> Result<()> {
+        let load = |completion: &mut Completion| completion.load_harness();
+        self.completion.as_mut().map_or(Ok(()), load).map_err(|error| error.context(origin))
     }
 
     /// The ways to run this language, the most wanted first, this one last.
