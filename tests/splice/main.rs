@@ -3,6 +3,7 @@
 
 mod first_six;
 mod jvm;
+mod scripting;
 
 use autocodegen::sandbox::language::Languages;
 use autocodegen::sandbox::splice::{self, Spliced};

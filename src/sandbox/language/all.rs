@@ -16,9 +16,13 @@ struct Embedded;
 #[folder = "data/languages/support"]
 struct Support;
 
-/// The text of a file that languages share, by its path below `data/languages/support`.
-pub(super) fn support(path: &str) -> Option<String> {
-    String::from_utf8(Support::get(path)?.data.into_owned()).ok()
+/// The text of a file that languages share, by its path below `data/languages/support`; `key` names it.
+pub(super) fn support(path: &str, key: &str) -> Result<String> {
+    let text = Support::get(path).and_then(|file| String::from_utf8(file.data.into_owned()).ok());
+    text.ok_or_else(|| {
+        Error::usage(format!("key `{key}`: there is no text {path:?}"))
+            .hint("the files are in data/languages/support")
+    })
 }
 
 /// All languages, found by name, alias or file extension.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Pattern, Variant};
+use super::{Pattern, Variant, all};
+use crate::error::Result;
 
 /// Programs made of a solution and tests find a secret at descriptor 3 and must write it to descriptor 4 when the
 /// tests have run to their end; both can also be opened as `/dev/fd/3` and `/dev/fd/4`. A program that ends earlier,
@@ -26,6 +27,9 @@ pub struct Completion {
     /// Files put into the work folder, by name.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Files of `data/languages/support`, which languages share, put into the work folder under these names.
+    #[serde(default)]
+    pub harness: BTreeMap<String, String>,
     /// Instead of the language's own command.
     pub compile: Option<Vec<String>>,
     /// Instead of the language's own command.
@@ -46,6 +50,14 @@ pub struct Exit {
 }
 
 impl Completion {
+    /// Takes the shared files it names into its own.
+    pub(super) fn load_harness(&mut self) -> Result<()> {
+        for (name, shared) in &self.harness {
+            self.files.insert(name.clone(), all::support(shared, "completion.harness")?);
+        }
+        Ok(())
+    }
+
     /// `tests` with the code around them that writes the secret.
     pub fn around(&self, tests: &str) -> String {
         let mut text = tests.to_owned();

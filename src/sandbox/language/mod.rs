@@ -169,18 +169,15 @@ impl Language {
         Ok(language)
     }
 
-    /// Puts the files that languages share among those of [`Warm`].
+    /// Takes in the files that languages share.
     fn read_support(&mut self) -> Result<()> {
-        let Some(warm) = &mut self.warm else { return Ok(()) };
-        for path in &warm.support {
-            let text = all::support(path).ok_or_else(|| {
-                Error::usage(format!("key `warm.support`: there is no {path:?}"))
-                    .hint("the files are in data/languages/support")
-            })?;
-            let name = path.rsplit('/').next().unwrap_or(path);
-            warm.files.insert(name.to_owned(), text);
+        if let Some(warm) = &mut self.warm {
+            for path in &warm.support {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                warm.files.insert(name.to_owned(), all::support(path, "warm.support")?);
+            }
         }
-        Ok(())
+        self.completion.as_mut().map_or(Ok(()), Completion::load_harness)
     }
 
     /// The ways to run this language, the most wanted first, this one last.

@@ -1,5 +1,6 @@
-//! JavaScript: repeated imports once, entry points called, and module syntax kept working beside `require`.
+//! JavaScript and TypeScript: repeated imports once, entry points called, and module syntax kept working beside `require`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -8,6 +9,10 @@ use super::lex::{Backtick, Kind, Syntax, Token, closing, lex, whole_line, withou
 use super::{Program, Splicer};
 
 pub(super) const SPLICER: Splicer = Splicer { name: "javascript", values: &[], splice, whole };
+
+/// TypeScript is compiled to what a plain script can be; only what a script cannot say needs a module.
+pub(super) const TYPESCRIPT: Splicer =
+    Splicer { name: "typescript", values: &[], splice: splice_typescript, whole: whole_typescript };
 
 const SYNTAX: Syntax = Syntax {
     text_blocks: false,
@@ -21,28 +26,118 @@ const SYNTAX: Syntax = Syntax {
 /// The functions tests are written in.
 const ENTRY_POINTS: [&str; 2] = ["demoTesting", "fullTesting"];
 
+/// Hands a promise to what tells that the tests have run to their end; closed by a parenthesis.
+const TRACK: &str = "testsOfProgram.track(";
+
 /// Gives a module what it would find as a plain script.
 const COMMONJS_IN_MODULE: &str = "import { createRequire as createRequireForScript } from 'node:module';
 const require = createRequireForScript(import.meta.url), module = { exports: {} }, exports = module.exports;
 ";
 
 fn splice(solution: &str, tests: &str) -> Program {
+    whole(&join_once(solution, tests))
+}
+
+fn splice_typescript(solution: &str, tests: &str) -> Program {
+    whole_typescript(&join_once(solution, tests))
+}
+
+/// The solution, and the tests without the imports that it has already, with calls of what nothing calls.
+fn join_once(solution: &str, tests: &str) -> String {
     let known: BTreeSet<String> = imports(solution).into_iter().map(|import| import.text).collect();
     let repeated: Vec<_> =
         imports(tests).into_iter().filter(|import| known.contains(&import.text)).map(|i| i.range).collect();
-    let mut source = join(solution, &without(tests, &repeated));
+    with_calls(join(solution, &without(tests, &repeated)))
+}
+
+/// `source` and calls of its entry points that nothing calls.
+fn with_calls(source: String) -> String {
     let calls: String = uncalled(&source).iter().map(|name| format!("{name}();\n")).collect();
-    if !calls.is_empty() {
-        source = join(&source, &calls);
+    if calls.is_empty() { source } else { join(&source, &calls) }
+}
+
+/// The tests with all their calls, and with what their asynchronous functions give back handed to `data/harness`,
+/// which looks whether it settles.
+pub(super) fn enclose(tests: &str) -> (Cow<'_, str>, &str) {
+    let tests = with_calls(tests.to_owned());
+    let tokens = lex(&tests, &SYNTAX);
+    let mut inserted: Vec<(usize, &str)> = Vec::new();
+    for call in async_calls(&tokens) {
+        inserted.push((tokens[call.start].start, TRACK));
+        inserted.push((tokens[call.end - 1].end(), ")"));
     }
-    whole(&source)
+    inserted.sort_by_key(|(at, _)| *at);
+    let mut tracked = String::with_capacity(tests.len());
+    let mut at = 0;
+    for (position, text) in inserted {
+        tracked.push_str(&tests[at..position]);
+        tracked.push_str(text);
+        at = position;
+    }
+    tracked.push_str(&tests[at..]);
+    (tracked.into(), "")
+}
+
+/// The tokens of every call of an asynchronous function of `tokens`: `f(...)`, `(async () => {...})(...)`.
+fn async_calls(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
+    let is_word = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is_word(word));
+    let is_mark = |at: usize, mark: &str| tokens.get(at).is_some_and(|token| token.is_mark(mark));
+    let names: BTreeSet<&str> = (0..tokens.len())
+        .filter_map(|at| {
+            if is_word(at, "async") && is_word(at + 1, "function") {
+                tokens.get(at + 2).filter(|name| name.kind == Kind::Word)
+            } else if is_binding(&tokens[at]) && is_mark(at + 2, "=") && is_word(at + 3, "async") {
+                tokens.get(at + 1)
+            } else {
+                None
+            }
+        })
+        .map(|name| name.text)
+        .collect();
+    let mut calls = Vec::new();
+    for at in 0..tokens.len() {
+        let before = at.checked_sub(1).map(|before| &tokens[before]);
+        let starts_statement =
+            before.is_none_or(|token| [";", "{", "}"].iter().any(|mark| token.is_mark(mark)));
+        let arguments = if tokens[at].kind == Kind::Word && names.contains(tokens[at].text) {
+            let is_other = before.is_some_and(|token| token.is_word("function") || token.is_mark("."));
+            // A body after the parentheses: a method of this name.
+            let is_method = |open: usize| is_mark(closing(tokens, open) + 1, "{");
+            (!is_other && is_mark(at + 1, "(") && !is_method(at + 1)).then_some(at + 1)
+        } else if tokens[at].is_mark("(") && is_word(at + 1, "async") && starts_statement {
+            Some(closing(tokens, at) + 1).filter(|&open| is_mark(open, "("))
+        } else {
+            None
+        };
+        if let Some(open) = arguments {
+            calls.push(at..closing(tokens, open) + 1);
+        }
+    }
+    calls
 }
 
 fn whole(source: &str) -> Program {
     let tokens = lex(source, &SYNTAX);
-    if !is_module(&tokens) {
-        return Program { source: source.to_owned(), ..Program::default() };
-    }
+    if is_module(&tokens) { module(source, &tokens) } else { script(source) }
+}
+
+fn whole_typescript(source: &str) -> Program {
+    let tokens = lex(source, &SYNTAX);
+    let needs_module = tokens.iter().enumerate().any(|(at, token)| {
+        let follows = |text: &str| tokens.get(at + 1).is_some_and(|next| next.text == text);
+        (token.is_word("await") && token.depth == 0)
+            || (token.is_word("import")
+                && follows(".")
+                && tokens.get(at + 2).is_some_and(|next| next.is_word("meta")))
+    });
+    if needs_module { module(source, &tokens) } else { script(source) }
+}
+
+fn script(source: &str) -> Program {
+    Program { source: source.to_owned(), ..Program::default() }
+}
+
+fn module(source: &str, tokens: &[Token<'_>]) -> Program {
     let uses = |name: &str| tokens.iter().any(|token| token.is_word(name));
     let declares = |name: &str| {
         tokens

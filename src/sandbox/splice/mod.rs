@@ -7,13 +7,17 @@
 mod append;
 mod cpp;
 mod csharp;
+mod data_section;
 mod go;
 mod java;
 mod javascript;
 mod kotlin;
 mod lex;
+mod lua;
+mod php;
 mod vb;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::language::{Completion, Language, Variant};
@@ -62,11 +66,28 @@ const SPLICERS: &[Splicer] = &[
     append::SPLICER,
     cpp::SPLICER,
     csharp::SPLICER,
+    data_section::SPLICER,
     go::SPLICER,
     java::SPLICER,
     javascript::SPLICER,
+    javascript::TYPESCRIPT,
     kotlin::SPLICER,
+    lua::SPLICER,
+    php::SPLICER,
     vb::SPLICER,
+];
+
+/// Makes the tests of a splicer ready for code around them that tells when they have run to their end: the tests, and
+/// what of them must stay at the end of the program.
+type Enclose = fn(&str) -> (Cow<'_, str>, &str);
+
+/// What tests need before code can be put after them, by splicer.
+const ENCLOSED: &[(&str, Enclose)] = &[
+    (data_section::SPLICER.name, data_section::enclose),
+    (javascript::SPLICER.name, javascript::enclose),
+    (javascript::TYPESCRIPT.name, javascript::enclose),
+    (lua::SPLICER.name, lua::enclose),
+    (php::SPLICER.name, php::enclose),
 ];
 
 fn by_name(name: &str) -> Option<&'static Splicer> {
@@ -94,7 +115,13 @@ pub fn splice(language: &Language, solution: &str, tests: &str, strict: bool) ->
     let splicer = by_name(&language.splice).unwrap_or(&append::SPLICER);
     let completion = language.completion.as_ref().filter(|_| strict);
     let program = match completion {
-        Some(completion) => (splicer.splice)(solution, &completion.around(tests)),
+        Some(completion) => {
+            let enclose = ENCLOSED.iter().find(|(name, _)| *name == splicer.name);
+            let (tests, last) = enclose.map_or((tests.into(), ""), |(_, enclose)| enclose(tests));
+            let around = completion.around(&tests);
+            let tests = if last.is_empty() { around } else { append::join(&around, last) };
+            (splicer.splice)(solution, &tests)
+        }
         None => (splicer.splice)(solution, tests),
     };
     finish(language, program, completion)
