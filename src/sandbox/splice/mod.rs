@@ -5,6 +5,7 @@
 //! that only the program's text can tell, such as its main class.
 
 mod append;
+mod common_lisp;
 mod cpp;
 mod csharp;
 mod go;
@@ -12,6 +13,10 @@ mod java;
 mod javascript;
 mod kotlin;
 mod lex;
+mod powershell;
+mod racket;
+mod sexp;
+mod tcl;
 mod vb;
 
 use std::collections::BTreeMap;
@@ -60,12 +65,17 @@ struct Splicer {
 
 const SPLICERS: &[Splicer] = &[
     append::SPLICER,
+    common_lisp::SPLICER,
     cpp::SPLICER,
     csharp::SPLICER,
     go::SPLICER,
     java::SPLICER,
     javascript::SPLICER,
     kotlin::SPLICER,
+    powershell::SPLICER,
+    racket::RACKET,
+    racket::SCHEME,
+    tcl::SPLICER,
     vb::SPLICER,
 ];
 
