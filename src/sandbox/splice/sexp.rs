@@ -64,10 +64,14 @@ pub fn read(source: &str) -> Vec<Token<'_>> {
     }
 }
 
-/// The top-level lists of `tokens`, as ranges of tokens with both brackets.
+/// The top-level lists of `tokens`, as ranges of tokens with both brackets; quoted ones are data, not forms.
 pub fn forms(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
+    let is_quoted = |at: usize| {
+        let before = at.checked_sub(1).map(|before| &tokens[before]);
+        before.is_some_and(|before| matches!(before.text, "'" | "`" | "," | "#" | "#;"))
+    };
     let opens = (0..tokens.len()).filter(|&at| tokens[at].depth == 0 && tokens[at].kind == Kind::Open);
-    opens.map(|open| open..closing(tokens, open) + 1).collect()
+    opens.filter(|&open| !is_quoted(open)).map(|open| open..closing(tokens, open) + 1).collect()
 }
 
 /// The lists directly inside the list `form`.
