@@ -68,7 +68,7 @@ fn scheme_sees_the_modules_of_the_solution_and_the_checks_it_uses() {
     assert_eq!(added("(define (check-it x) x)", "(check-it 1)"), (false, false));
     assert_eq!(added("(define x 1)", "(display \"check-true\") ; check-true"), (false, false));
     assert_eq!(added("(module a racket) (require 'a)", ""), (false, false));
-    assert_eq!(added("(module+ test (f)) (module main racket (g)) '(module b racket)", ""), (false, true));
+    assert_eq!(added("(module+ test (f)) (module main racket (g)) '(module b racket)", ""), (false, false));
     assert_eq!(added("; (module a racket)\n\"(module b racket)\"", ""), (false, false));
 }
 
@@ -159,7 +159,29 @@ Write-Output
 $x = 'it''s'
   Write-Output "a `" $(f ")") b"
 "#;
-    insta::assert_snapshot!(splice("powershell", solution, "Write-Output 'tests'").source, @r#""#);
+    insta::assert_snapshot!(splice("powershell", solution, "Write-Output 'tests'").source, @r##"
+    # Write-Output in a comment
+    <#
+    Write-Output in a comment
+    #>
+    function Get-It {
+        Write-Output "kept"
+    }
+    $text = @"
+    Write-Output "in text"
+    "@
+    $more = "(
+    Write-Output in text"
+    $null = Write-Output "gone"; $null = write-output (Get-It |
+        Sort-Object)
+    if ($true) { Write-Output 'inside' }
+    1..3 |
+    Write-Output
+    $x = 'it''s'
+      $null = Write-Output "a `" $(f ")") b"
+
+    Write-Output 'tests'
+    "##);
 }
 
 /// Lisp around a string and comments that must come through as they are.

@@ -1,8 +1,10 @@
 //! Racket and Scheme: one `#lang` line, and the solution's modules made visible.
 
+use std::ops::Range;
+
 use super::append::join;
 use super::lex::{whole_line, without};
-use super::sexp::{Kind, Token, clauses, forms, read};
+use super::sexp::{Kind, Token, forms, read};
 use super::{Program, Splicer};
 
 pub(super) const RACKET: Splicer =
@@ -49,15 +51,13 @@ fn take_language(source: &str) -> (Option<&str>, String) {
 fn modules(source: &str) -> Vec<&str> {
     let tokens = read(source);
     let forms = forms(&tokens);
-    let heads = |form: &std::ops::Range<usize>, name: &str| {
-        tokens.get(form.start + 1).is_some_and(|head| head.is_symbol(name))
-    };
+    let heads =
+        |form: &Range<usize>, name: &str| tokens.get(form.start + 1).is_some_and(|head| head.is_symbol(name));
     let required: Vec<_> = forms.iter().filter(|form| heads(form, "require")).collect();
     let is_required = |name: &str| {
         required.iter().any(|form| tokens[(*form).clone()].iter().any(|token| token.is_symbol(name)))
     };
-    let named =
-        forms.iter().filter(|form| heads(form, "module")).filter(|form| !clauses(&tokens, form).is_empty());
+    let named = forms.iter().filter(|form| heads(form, "module"));
     let names = named.filter_map(|form| tokens[form.clone()].get(2)).filter(|name| name.kind == Kind::Atom);
     names.map(|name| name.text).filter(|name| !OF_TOOLS.contains(name) && !is_required(name)).collect()
 }
@@ -67,16 +67,15 @@ fn needs_rackunit(solution: &str, tests: &str) -> bool {
     let is_check = |token: &Token<'_>| {
         token.kind == Kind::Atom && (token.text.starts_with("check-") || token.text == "test-case")
     };
-    let (solution, tests) = (read(solution), read(tests));
-    let all = || solution.iter().chain(&tests);
-    let defines = |at: usize, tokens: &[Token<'_>]| {
-        tokens[..at].iter().rev().take(2).any(|token| token.text.starts_with("define"))
-    };
-    let used = (0..tests.len()).any(|at| is_check(&tests[at]));
-    let defined = [&solution, &tests]
-        .iter()
-        .any(|tokens| (0..tokens.len()).any(|at| is_check(&tokens[at]) && defines(at, tokens)));
-    used && !defined && !all().any(|token| token.is_symbol("rackunit"))
+    let tests = read(tests);
+    let used = tests.iter().any(is_check);
+    let all: Vec<_> = read(solution).into_iter().chain(tests).collect();
+    let required = all.iter().any(|token| token.is_symbol("rackunit"));
+    // `(define (check-it x)` or `(define check-it`.
+    let defined = all
+        .windows(3)
+        .any(|three| three[0].text.starts_with("define") && (is_check(&three[1]) || is_check(&three[2])));
+    used && !required && !defined
 }
 
 #[cfg(test)]
