@@ -3,18 +3,23 @@
 
 mod first_six;
 mod jvm;
+mod lisps;
 mod scripting;
+
+use std::sync::LazyLock;
 
 use autocodegen::sandbox::language::Languages;
 use autocodegen::sandbox::splice::{self, Spliced};
 use proptest::prelude::*;
 
+static LANGUAGES: LazyLock<Languages> = LazyLock::new(|| Languages::embedded().unwrap());
+
 fn splice(language: &str, solution: &str, tests: &str) -> Spliced {
-    splice::splice(Languages::embedded().unwrap().get(language).unwrap(), solution, tests, false)
+    splice::splice(LANGUAGES.get(language).unwrap(), solution, tests, false)
 }
 
 fn whole(language: &str, source: &str) -> Spliced {
-    splice::whole(Languages::embedded().unwrap().get(language).unwrap(), source)
+    splice::whole(LANGUAGES.get(language).unwrap(), source)
 }
 
 fn code() -> impl Strategy<Value = String> {
@@ -28,7 +33,7 @@ fn code() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_input_breaks_splicing(solution in code(), tests in code(), strict: bool) {
-        for language in Languages::embedded().unwrap().iter() {
+        for language in LANGUAGES.iter() {
             splice::splice(language, &solution, &tests, strict);
             splice::whole(language, &solution);
         }

@@ -5,6 +5,7 @@
 //! that only the program's text can tell, such as its main class.
 
 mod append;
+mod common_lisp;
 mod cpp;
 mod csharp;
 mod data_section;
@@ -15,6 +16,10 @@ mod kotlin;
 mod lex;
 mod lua;
 mod php;
+mod powershell;
+mod racket;
+mod sexp;
+mod tcl;
 mod vb;
 
 use std::borrow::Cow;
@@ -64,6 +69,7 @@ struct Splicer {
 
 const SPLICERS: &[Splicer] = &[
     append::SPLICER,
+    common_lisp::SPLICER,
     cpp::SPLICER,
     csharp::SPLICER,
     data_section::SPLICER,
@@ -74,6 +80,10 @@ const SPLICERS: &[Splicer] = &[
     kotlin::SPLICER,
     lua::SPLICER,
     php::SPLICER,
+    powershell::SPLICER,
+    racket::RACKET,
+    racket::SCHEME,
+    tcl::SPLICER,
     vb::SPLICER,
 ];
 
