@@ -31,7 +31,7 @@ fn whole(source: &str) -> Program {
 }
 
 /// Where `int main(...) { ... }` stands in `source`.
-fn main_function(source: &str) -> Option<Range<usize>> {
+pub(super) fn main_function(source: &str) -> Option<Range<usize>> {
     let tokens = lex(source, &SYNTAX);
     let name = (0..tokens.len()).find(|&at| {
         tokens[at].depth == 0

@@ -5,13 +5,22 @@
 //! that only the program's text can tell, such as its main class.
 
 mod append;
+mod c;
 mod cpp;
+mod dart;
+mod erlang;
+mod fortran;
 mod go;
+mod haskell;
 mod java;
 mod javascript;
 mod lex;
+mod pascal;
+mod rust;
+mod swift;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::language::{Completion, Language, Variant};
 use super::toolchain::expand;
@@ -41,6 +50,8 @@ struct Program {
     file_name: Option<String>,
     /// Values for placeholders in the commands.
     values: Vec<(&'static str, String)>,
+    /// Where in `source` the text `entry` of the language's completion belongs.
+    entry: Option<Range<usize>>,
 }
 
 /// A way to make one program of a solution and its tests.
@@ -55,8 +66,21 @@ struct Splicer {
     whole: fn(&str) -> Program,
 }
 
-const SPLICERS: &[Splicer] =
-    &[append::SPLICER, cpp::SPLICER, go::SPLICER, java::SPLICER, javascript::SPLICER];
+const SPLICERS: &[Splicer] = &[
+    append::SPLICER,
+    c::SPLICER,
+    cpp::SPLICER,
+    dart::SPLICER,
+    erlang::SPLICER,
+    fortran::SPLICER,
+    go::SPLICER,
+    haskell::SPLICER,
+    java::SPLICER,
+    javascript::SPLICER,
+    pascal::SPLICER,
+    rust::SPLICER,
+    swift::SPLICER,
+];
 
 fn by_name(name: &str) -> Option<&'static Splicer> {
     SPLICERS.iter().find(|splicer| splicer.name == name)
@@ -124,8 +148,12 @@ fn finish(language: &Language, program: Program, completion: Option<&Completion>
         .unwrap_or_else(|| language.file_name.clone());
     let mut files = language.files.clone();
     files.extend(completion.iter().flat_map(|completion| completion.files.clone()));
+    let mut source = program.source;
+    if let (Some(text), Some(range)) = (completion.and_then(|c| c.entry.as_ref()), program.entry) {
+        source.replace_range(range, text);
+    }
     Spliced {
-        source: program.source,
+        source,
         file_name,
         files,
         compile: compile.map(filled),
