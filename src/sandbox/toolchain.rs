@@ -206,7 +206,7 @@ fn find_program(name: &str, needed: &NeededProgram) -> Option<Program> {
 fn find_named(name: &str, install: &Package) -> Option<PathBuf> {
     on_path(name).or_else(|| match install {
         Package::Pip(_) => executable(&install::pip_scripts_directory()?.join(name)),
-        Package::Apt(_) | Package::Npm(_) | Package::Manual(_) => None,
+        Package::Apt(_) | Package::Npm(_) | Package::Cargo(_) | Package::Manual(_) => None,
     })
 }
 
@@ -218,6 +218,10 @@ fn find_file(pattern: &str) -> Option<PathBuf> {
         _ if pattern.contains("{pip}") => {
             let ask = "import sysconfig; print(sysconfig.get_path('purelib'))";
             pattern.replace("{pip}", &folder(&["python3", "-c", ask])?)
+        }
+        _ if pattern.contains("{cargo}") => {
+            let folder = install::crates_directory()?;
+            pattern.replace("{cargo}", &glob::Pattern::escape(&folder.display().to_string()))
         }
         _ => pattern.to_owned(),
     };

@@ -26,6 +26,8 @@ impl Language {
         }
         if self.completion.as_ref().is_some_and(|completion| {
             completion.after.is_none()
+                && completion.entry.is_none()
+                && completion.compile.is_none()
                 && completion.report.is_none()
                 && completion.run.is_none()
                 && completion.variants.is_empty()

@@ -19,6 +19,9 @@ pub struct Completion {
     pub before: Option<String>,
     /// Code put after the tests: writes the secret.
     pub after: Option<String>,
+    /// Code put where the splicer says that the tests begin or end, where that is neither before nor after their text:
+    /// instead of the name of go's `main`, before the last `end` in pascal.
+    pub entry: Option<String>,
     /// Ways for the tests themselves to end the process after a success, rewritten in their text.
     #[serde(default)]
     pub exits: Vec<Exit>,

@@ -41,7 +41,8 @@ pub struct NeededProgram {
 #[serde(deny_unknown_fields)]
 pub struct NeededFile {
     /// Where it is: an absolute path, globs allowed (the last match in the order of names is taken), `{npm}` for the
-    /// folder of Node's global packages, `{pip}` for that of Python's.
+    /// folder of Node's global packages, `{pip}` for that of Python's, `{cargo}` for the Cargo project that
+    /// depends on the installed crates, with their sources in its folder `vendor`.
     pub path: String,
     /// What installs it.
     pub install: Package,
@@ -57,6 +58,8 @@ pub enum Package {
     Pip(String),
     /// A Node package.
     Npm(String),
+    /// A Rust crate, `name@version`.
+    Cargo(String),
     /// None of these: a page that says how to install it.
     Manual(String),
 }

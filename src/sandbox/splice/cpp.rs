@@ -24,15 +24,50 @@ fn splice(solution: &str, tests: &str) -> Program {
         Some(_) => without(solution, main_function(solution).as_slice()),
         None => solution.to_owned(),
     };
-    Program { source: format!("{PRELUDE}{}", join(&solution, tests)), ..Program::default() }
+    program(format!("{PRELUDE}{}", join(&solution, tests)))
 }
 
 fn whole(source: &str) -> Program {
-    Program { source: source.to_owned(), ..Program::default() }
+    program(source.to_owned())
+}
+
+/// Sets of headers that are precompiled: the variant of the language file, and what it includes.
+const PRECOMPILED: [(&str, &[&str]); 3] = [
+    ("everything", &["bits/stdc++.h"]),
+    ("containers", &["iostream", "string", "vector"]),
+    ("streams", &["iostream"]),
+];
+
+/// `source`, to be compiled with those precompiled headers that it includes anyway, before all else.
+fn program(source: String) -> Program {
+    let headers = leading_headers(&source);
+    let fits = |wanted: &&[&str]| wanted.iter().all(|header| headers.iter().any(|known| known == header));
+    let variant = PRECOMPILED.iter().find(|(_, wanted)| fits(wanted)).map(|(variant, _)| *variant);
+    Program { source, variant, ..Program::default() }
+}
+
+/// The standard headers that `source` starts with: nothing stands before or between them that could change what they
+/// mean.
+fn leading_headers(source: &str) -> Vec<String> {
+    let tokens = lex(source, &SYNTAX);
+    let mut headers = Vec::new();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        let words: String = token.text.split_whitespace().collect();
+        if let Some(header) = words.strip_prefix("#include<").and_then(|rest| rest.strip_suffix('>')) {
+            headers.push(header.to_owned());
+            at += 1;
+        } else if ["using", "namespace", "std", ";"].iter().zip(&tokens[at..]).all(|(a, b)| *a == b.text) {
+            at += 4;
+        } else {
+            break;
+        }
+    }
+    headers
 }
 
 /// Where `int main(...) { ... }` stands in `source`.
-fn main_function(source: &str) -> Option<Range<usize>> {
+pub(super) fn main_function(source: &str) -> Option<Range<usize>> {
     let tokens = lex(source, &SYNTAX);
     let name = (0..tokens.len()).find(|&at| {
         tokens[at].depth == 0

@@ -44,7 +44,15 @@ fn splice(solution: &str, tests: &str) -> Program {
     }
     source.push('\n');
     source.push_str(&body);
-    Program { source, variant: is_test.then_some("test"), ..Program::default() }
+    let entry = if is_test { None } else { name_of_main(&source) };
+    Program { source, variant: is_test.then_some("test"), entry, ..Program::default() }
+}
+
+/// Where the name of the function `main` stands in `source`.
+fn name_of_main(source: &str) -> Option<Range<usize>> {
+    let tokens = lex(source, &SYNTAX);
+    let at = declaration(&tokens, |name| name == "main")?;
+    Some(tokens[at + 1].start..tokens[at + 1].end())
 }
 
 fn whole(source: &str) -> Program {
@@ -177,11 +185,16 @@ fn is_test_name(name: &str) -> bool {
 
 /// Where the first function, not method, with a name that `wanted` accepts stands in the source of `tokens`.
 fn function(tokens: &[Token<'_>], wanted: impl Fn(&str) -> bool) -> Option<Range<usize>> {
-    let at = tokens.windows(2).position(|pair| {
-        pair[0].depth == 0 && pair[0].is_word("func") && pair[1].kind == Kind::Word && wanted(pair[1].text)
-    })?;
+    let at = declaration(tokens, wanted)?;
     let body = tokens[at..].iter().position(|token| token.depth == 0 && token.is_mark("{"))?;
     Some(tokens[at].start..tokens[closing(tokens, at + body)].end())
+}
+
+/// The index of the `func` of the first function, not method, with a name that `wanted` accepts.
+fn declaration(tokens: &[Token<'_>], wanted: impl Fn(&str) -> bool) -> Option<usize> {
+    tokens.windows(2).position(|pair| {
+        pair[0].depth == 0 && pair[0].is_word("func") && pair[1].kind == Kind::Word && wanted(pair[1].text)
+    })
 }
 
 /// Reads the import declaration that `tokens` starts with; the number of its tokens.

@@ -5,25 +5,34 @@
 //! that only the program's text can tell, such as its main class.
 
 mod append;
+mod c;
 mod common_lisp;
 mod cpp;
 mod csharp;
+mod dart;
 mod data_section;
+mod erlang;
+mod fortran;
 mod go;
+mod haskell;
 mod java;
 mod javascript;
 mod kotlin;
 mod lex;
 mod lua;
+mod pascal;
 mod php;
 mod powershell;
 mod racket;
+mod rust;
 mod sexp;
+mod swift;
 mod tcl;
 mod vb;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::language::{Completion, Language, Variant};
 use super::toolchain::expand;
@@ -53,6 +62,8 @@ struct Program {
     file_name: Option<String>,
     /// Values for placeholders in the commands.
     values: Vec<(&'static str, String)>,
+    /// Where in `source` the text `entry` of the language's completion belongs.
+    entry: Option<Range<usize>>,
 }
 
 /// A way to make one program of a solution and its tests.
@@ -69,20 +80,28 @@ struct Splicer {
 
 const SPLICERS: &[Splicer] = &[
     append::SPLICER,
+    c::SPLICER,
     common_lisp::SPLICER,
     cpp::SPLICER,
     csharp::SPLICER,
+    dart::SPLICER,
     data_section::SPLICER,
+    erlang::SPLICER,
+    fortran::SPLICER,
     go::SPLICER,
+    haskell::SPLICER,
     java::SPLICER,
     javascript::SPLICER,
     javascript::TYPESCRIPT,
     kotlin::SPLICER,
     lua::SPLICER,
+    pascal::SPLICER,
     php::SPLICER,
     powershell::SPLICER,
     racket::RACKET,
     racket::SCHEME,
+    rust::SPLICER,
+    swift::SPLICER,
     tcl::SPLICER,
     vb::SPLICER,
 ];
@@ -172,8 +191,12 @@ fn finish(language: &Language, program: Program, completion: Option<&Completion>
         .unwrap_or_else(|| language.file_name.clone());
     let mut files = language.files.clone();
     files.extend(completion.iter().flat_map(|completion| completion.files.clone()));
+    let mut source = program.source;
+    if let (Some(text), Some(range)) = (completion.and_then(|c| c.entry.as_ref()), program.entry) {
+        source.replace_range(range, text);
+    }
     Spliced {
-        source: program.source,
+        source,
         file_name,
         files,
         compile: compile.map(filled),

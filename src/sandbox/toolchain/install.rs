@@ -1,8 +1,9 @@
 //! The commands that install packages, and running them.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Missing, Package, first_line, on_path};
@@ -13,7 +14,7 @@ pub fn install_lines(packages: &BTreeSet<Package>) -> Vec<String> {
     let commands = install_commands(packages).into_iter().map(|command| command.join(" "));
     let pages = packages.iter().filter_map(|package| match package {
         Package::Manual(page) => Some(format!("see {page}")),
-        Package::Apt(_) | Package::Pip(_) | Package::Npm(_) => None,
+        Package::Apt(_) | Package::Pip(_) | Package::Npm(_) | Package::Cargo(_) => None,
     });
     commands.chain(pages).collect()
 }
@@ -21,11 +22,13 @@ pub fn install_lines(packages: &BTreeSet<Package>) -> Vec<String> {
 /// The commands that install `packages`, in the order to run them, as argument vectors.
 fn install_commands(packages: &BTreeSet<Package>) -> Vec<Vec<String>> {
     let (mut apt, mut pip, mut npm) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut crates = BTreeSet::new();
     for package in packages {
         match package {
             Package::Apt(name) => apt.insert(name.as_str()),
             Package::Pip(name) => pip.insert(name.as_str()),
             Package::Npm(name) => npm.insert(name.as_str()),
+            Package::Cargo(name) => crates.insert(name.as_str()),
             // Nothing that a command of ours could install.
             Package::Manual(_) => false,
         };
@@ -35,6 +38,9 @@ fn install_commands(packages: &BTreeSet<Package>) -> Vec<Vec<String>> {
     }
     if !npm.is_empty() && on_path("npm").is_none() {
         apt.insert("npm");
+    }
+    if !crates.is_empty() && on_path("cargo").is_none() {
+        apt.insert("cargo");
     }
     let mut commands = Vec::new();
     if !apt.is_empty() {
@@ -51,7 +57,30 @@ fn install_commands(packages: &BTreeSet<Package>) -> Vec<Vec<String>> {
     if !npm.is_empty() {
         commands.push(as_root(&["npm", "install", "-g"], &npm));
     }
+    if let Some(folder) = crates_directory().filter(|_| !crates.is_empty()) {
+        commands.extend(crate_commands(&folder, &crates));
+    }
     commands
+}
+
+/// What puts `crates` into the Cargo project `folder`, with the sources of all it depends on.
+fn crate_commands(folder: &Path, crates: &BTreeSet<&str>) -> Vec<Vec<String>> {
+    let (project, manifest) = (folder.display().to_string(), folder.join("Cargo.toml").display().to_string());
+    let vendor = folder.join("vendor").display().to_string();
+    let mut commands = Vec::new();
+    if !folder.join("Cargo.toml").exists() {
+        commands.push(vec!["cargo", "init", "--lib", "--vcs", "none", "--name", "crates", &project]);
+    }
+    let add = vec!["cargo", "add", "--manifest-path", &manifest];
+    commands.push(add.into_iter().chain(crates.iter().copied()).collect());
+    commands.push(vec!["cargo", "vendor", "--versioned-dirs", "--manifest-path", &manifest, &vendor]);
+    commands.into_iter().map(|command| command.into_iter().map(str::to_owned).collect()).collect()
+}
+
+/// Where the crates that programs may use are kept.
+pub(super) fn crates_directory() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    Some(home.or_else(|| Some(env::home_dir()?.join(".cargo")))?.join("autocodegen"))
 }
 
 fn as_root(command: &[&str], packages: &BTreeSet<&str>) -> Vec<String> {
