@@ -1,17 +1,11 @@
 //! Dart: the directives (`import` and its kin) of both parts once and first, then the solution, then the tests.
 
-use super::lex::{Backtick, Syntax, lex};
+use super::lex::{Syntax, lex};
 use super::{Program, Splicer};
 
 pub(super) const SPLICER: Splicer = Splicer { name: "dart", values: &[], splice, whole };
 
-const SYNTAX: Syntax = Syntax {
-    text_blocks: true,
-    raw_strings: false,
-    directives: false,
-    backtick: Backtick::Plain,
-    regex: false,
-};
+const SYNTAX: Syntax = Syntax { text_blocks: true, ..Syntax::PLAIN };
 
 fn splice(solution: &str, tests: &str) -> Program {
     let (of_solution, solution) = directives(solution);

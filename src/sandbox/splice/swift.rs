@@ -6,13 +6,7 @@ use super::{Program, Splicer};
 
 pub(super) const SPLICER: Splicer = Splicer { name: "swift", values: &[], splice, whole };
 
-const SYNTAX: Syntax = Syntax {
-    text_blocks: true,
-    raw_strings: false,
-    directives: false,
-    backtick: super::lex::Backtick::Plain,
-    regex: false,
-};
+const SYNTAX: Syntax = Syntax { text_blocks: true, ..Syntax::PLAIN };
 
 /// Functions that no program has without an import.
 const MATHEMATICS: [&str; 19] = [
