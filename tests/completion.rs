@@ -28,7 +28,7 @@ async fn run(
         tests: Some(tests.to_owned()),
         limits: LimitOverrides { cpu_ms: Some(10_000), ..LimitOverrides::default() },
         strict,
-        variation: 0,
+        ..Job::default()
     };
     match sandbox.run(&job).await {
         Ok(verdict) => Some(verdict),

@@ -116,8 +116,8 @@ fn lex(source: &str) -> Vec<Token<'_>> {
     let mut at = 0;
     while let Some(first) = source[at..].chars().next() {
         let rest = &source[at..];
-        let (kind, length) = if rest.starts_with("--") {
-            let comment = long_bracket(&rest[2..]).map(|length| length + 2);
+        let (kind, length) = if let Some(comment) = rest.strip_prefix("--") {
+            let comment = long_bracket(comment).map(|length| length + 2);
             at += comment.unwrap_or_else(|| rest.find('\n').unwrap_or(rest.len()));
             continue;
         } else if at == 0 && rest.starts_with('#') {

@@ -163,8 +163,9 @@ impl<'a> Reader<'a, '_> {
     /// Whether a class, object or interface with a body of its own begins here.
     fn opens_class(&self) -> bool {
         let follows = |marks: &[&str]| {
-            self.at > 0 && marks.iter().any(|mark| self.tokens[self.at - 1].is_mark(mark))
-                || (self.at > 0 && self.tokens[self.at - 1].is_word(&["packed"]))
+            self.at > 0
+                && (marks.iter().any(|mark| self.tokens[self.at - 1].is_mark(mark))
+                    || self.tokens[self.at - 1].is_word(&["packed"]))
         };
         if !self.is_word(&["class", "object", "interface"]) || !follows(&["="]) {
             return false;

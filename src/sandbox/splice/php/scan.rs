@@ -74,9 +74,8 @@ fn open_tag(rest: &str) -> Option<usize> {
 /// The piece of code that `rest`, not empty, starts with.
 fn code(rest: &str) -> (Kind, usize) {
     let Some(first) = rest.chars().next() else { return (Kind::Mark, 0) };
-    if rest.starts_with("?>") {
-        let line_end =
-            if rest[2..].starts_with("\r\n") { 2 } else { usize::from(rest[2..].starts_with('\n')) };
+    if let Some(after) = rest.strip_prefix("?>") {
+        let line_end = if after.starts_with("\r\n") { 2 } else { usize::from(after.starts_with('\n')) };
         return (Kind::Close, 2 + line_end);
     }
     if rest.starts_with("//") || (first == '#' && !rest.starts_with("#[")) {
@@ -84,8 +83,8 @@ fn code(rest: &str) -> (Kind, usize) {
         let end = rest.find('\n').into_iter().chain(rest.find("?>")).min();
         return (Kind::Comment, end.unwrap_or(rest.len()));
     }
-    if rest.starts_with("/*") {
-        return (Kind::Comment, rest[2..].find("*/").map_or(rest.len(), |at| at + 4));
+    if let Some(comment) = rest.strip_prefix("/*") {
+        return (Kind::Comment, comment.find("*/").map_or(rest.len(), |at| at + 4));
     }
     if first == '"' || first == '\'' || first == '`' {
         return (Kind::Quoted, quoted(rest, first));
