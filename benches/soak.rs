@@ -89,7 +89,7 @@ async fn soak(count: usize) {
     println!("{}: {} cheap programs, {} dear ones", sandbox.describe(), cheap.len(), dear.len());
     let pick = |n: usize| match n % DEAR_EVERY {
         0 if !dear.is_empty() => &dear[n / DEAR_EVERY % dear.len()],
-        _ => &cheap[n * 7 % cheap.len()],
+        _ => &cheap[(n.wrapping_mul(0x9e37_79b9) >> 7) % cheap.len()],
     };
 
     let (started, launcher) = (Instant::now(), sandbox.launcher_pid());

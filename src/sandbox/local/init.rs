@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, Uid, geteuid, pipe2, seteuid, setgroups, write};
+use nix::unistd::{Pid, Uid, geteuid, pipe2, read, seteuid, setgroups, write};
 
 use super::jail::{Doing, Failure, Jail, Kind, Program};
 use super::protocol::{Order, Surroundings, Word, receive, send};
@@ -80,24 +80,29 @@ fn init(
         .doing("write the job's files")?;
     let tree = order.keep.then(|| fs::File::open("/proc/self/ns/mnt")).transpose();
     let tree = tree.doing("keep the mount namespace")?;
-    let program = start(jail, &workspace, &order, fds, channel)?;
+    let (program, started) = start(jail, &workspace, &order, fds, channel)?;
     let status = reap_until(program);
     end_descendants(jail.kind);
+    if read(&started, &mut [0]).doing("read whether the program was executed")? == 0 {
+        return Err(Failure("the program's process ended before it was executed".to_owned()));
+    }
     let init_cpu_ms = sys::own_cpu_ms().doing("read the clock")?;
     let tree: Vec<_> = tree.iter().map(AsFd::as_fd).collect();
     send(channel.as_fd(), &Word::Ended { status, init_cpu_ms }, &tree).doing("report")
 }
 
-/// Forks the program and lets go of its descriptors.
+/// Forks the program and lets go of its descriptors. Returns its pid and a pipe that holds a byte once it was about to
+/// be executed: what ends it before that is no doing of the program's.
 fn start(
     jail: &Jail<'_>,
     workspace: &Workspace,
     order: &Order,
     fds: Vec<OwnedFd>,
     channel: &OwnedFd,
-) -> Result<Pid, Failure> {
+) -> Result<(Pid, OwnedFd), Failure> {
     let program = Program::new(workspace, &order.step, fds).doing("take the program's pipes")?;
     let (go_read, go_write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing("make a pipe")?;
+    let (started, start) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing("make a pipe")?;
     let (user_namespace, owner) = match jail.kind {
         Kind::Namespaces { id } => (libc::CLONE_NEWUSER, id.map_or_else(geteuid, Uid::from_raw)),
         Kind::Reduced { .. } => (0, geteuid()),
@@ -124,7 +129,7 @@ fn start(
     }
     let Some(pid) = forked.doing("fork")? else {
         drop(go_write);
-        let Err(failure) = program.become_it(jail, &go_read);
+        let Err(failure) = program.become_it(jail, &go_read, &start);
         fail(channel, failure);
         exit(127)
     };
@@ -137,7 +142,7 @@ fn start(
     }
     sys::set_dumpable(false).doing("set dumpable")?;
     write(&go_write, b"g").doing("start the program")?;
-    Ok(pid)
+    Ok((pid, started))
 }
 
 /// Closes what else the launcher has open: other jobs' pipes among it.

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, chdir, dup2_raw, read, setresgid, setresuid, setsid};
+use nix::unistd::{Gid, Uid, chdir, dup2_raw, read, setresgid, setresuid, setsid, write};
 use seccompiler::BpfProgram;
 
 use super::init::exit;
@@ -136,8 +136,9 @@ impl<'a> Program<'a> {
         &self,
         jail: &Jail<'_>,
         go: &OwnedFd,
+        start: &OwnedFd,
     ) -> Result<std::convert::Infallible, Failure> {
-        program(self, jail, go)
+        program(self, jail, go, start)
     }
 }
 
@@ -145,6 +146,7 @@ fn program(
     program: &Program<'_>,
     jail: &Jail<'_>,
     go: &OwnedFd,
+    start: &OwnedFd,
 ) -> Result<std::convert::Infallible, Failure> {
     let mut byte = [0];
     if read(go, &mut byte).doing("wait for the id maps")? == 0 {
@@ -181,6 +183,7 @@ fn program(
     for filter in jail.filters {
         seccompiler::apply_filter(filter).doing("install the seccomp filter")?;
     }
+    write(start, b"s").doing("say that the program starts")?;
     let (command, error) = exec(program.step, &argv, &env)?;
     let message = format!("cannot execute {command}: {error}");
     // A file that an earlier step of the job has made, or was to make, is the job's doing.

@@ -150,9 +150,8 @@ impl Running {
     pub(super) fn report(&self, usage: Option<&libc::rusage>) -> Result<Report> {
         let wall_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let init_cpu_ms = match &self.word {
-            Some(Word::Failed { message }) => return Err(Error::other(message.clone())),
             Some(Word::Ended { init_cpu_ms, .. }) => *init_cpu_ms,
-            None => 0,
+            Some(Word::Failed { .. }) | None => 0,
         };
         let (cpu_ms, oom_kills, peak) = match &self.group {
             Some(group) => {
@@ -169,6 +168,11 @@ impl Running {
             && !group.reached_memory_limit()?
         {
             return Err(Error::other("the machine ran out of memory, not the job"));
+        }
+        if let Some(Word::Failed { message }) = &self.word
+            && oom_kills == 0
+        {
+            return Err(Error::other(message.clone()));
         }
         let peak_process = usage.map_or(0, |usage| u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024);
         let mut exceeded = self.exceeded;
