@@ -371,12 +371,12 @@ mod tests {
         for name in ["memory.max", "memory.swap.max", "memory.oom.group", "pids.max", PROCESSES] {
             file(name, "");
         }
-        group.set(&LIMITS).unwrap();
+        group.limit(&LIMITS).unwrap();
         for (name, text) in [
             ("memory.max", "67108864"),
             ("memory.swap.max", "0"),
             ("memory.oom.group", "1"),
-            ("pids.max", "32"),
+            ("pids.max", "33"),
         ] {
             assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), text, "{name}");
         }
@@ -395,9 +395,9 @@ mod tests {
 
         // Without swap accounting there is no such file; a limit that cannot be written is an error.
         fs::remove_file(folder.join("memory.swap.max")).unwrap();
-        group.set(&LIMITS).unwrap();
+        group.limit(&LIMITS).unwrap();
         fs::remove_file(folder.join("pids.max")).unwrap();
-        let error = group.set(&LIMITS).unwrap_err().to_string();
+        let error = group.limit(&LIMITS).unwrap_err().to_string();
         assert!(error.contains("pids.max"), "{error}");
     }
 
