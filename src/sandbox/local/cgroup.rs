@@ -376,7 +376,7 @@ mod tests {
             ("memory.max", "67108864"),
             ("memory.swap.max", "0"),
             ("memory.oom.group", "1"),
-            ("pids.max", "32"),
+            ("pids.max", "33"),
         ] {
             assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), text, "{name}");
         }

@@ -3,6 +3,7 @@
 //! The init (see `init`) keeps the launcher's privileges inside the step's namespaces; the program has none: a user
 //! namespace of its own that maps one id, no capabilities, `no_new_privs`, a seccomp filter.
 
+use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::{Error, Write as _};
@@ -131,69 +132,60 @@ impl<'a> Program<'a> {
         Ok(Self { workspace, step, stdin, stdout, stderr, secret })
     }
 
-    /// Becomes the program; returns only when it cannot.
+    /// Becomes the program once `go` says so; returns only when it cannot.
     pub(super) fn become_it(
         &self,
         jail: &Jail<'_>,
         go: &OwnedFd,
         start: &OwnedFd,
-    ) -> Result<std::convert::Infallible, Failure> {
-        program(self, jail, go, start)
-    }
-}
-
-fn program(
-    program: &Program<'_>,
-    jail: &Jail<'_>,
-    go: &OwnedFd,
-    start: &OwnedFd,
-) -> Result<std::convert::Infallible, Failure> {
-    let mut byte = [0];
-    if read(go, &mut byte).doing("wait for the id maps")? == 0 {
-        return Err(Failure("the init gave up".to_owned()));
-    }
-    // When the whole machine runs out of memory, jobs go first. Not vital.
-    let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    setsid().doing("setsid")?;
-    // The launcher has every signal at its default action and blocks some.
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).doing("unblock signals")?;
-    chdir(&jail.directory(program.workspace)).doing("enter the work folder")?;
-    umask(Mode::from_bits_truncate(0o022));
-    descriptors(program, jail).doing("arrange descriptors")?;
-    limits(program, jail).doing("set resource limits")?;
-    let id = match jail.kind {
-        Kind::Namespaces { .. } => Some(USER_ID),
-        Kind::Reduced { id, .. } => id,
-    };
-    if let Some(id) = id {
-        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-        setresgid(gid, gid, gid).doing("change group")?;
-        setresuid(uid, uid, uid).doing("change user")?;
-    }
-    sys::drop_capabilities().doing("drop capabilities")?;
-    let (argv, env) = (c_strings(&program.step.argv)?, c_environment(program, jail)?);
-    if let Kind::Reduced { landlock, .. } = jail.kind {
-        // SAFETY: prctl with integer arguments only. There is no namespace that would end with the init.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
-        if landlock {
-            super::landlock::restrict(program.workspace).doing("restrict by Landlock")?;
+    ) -> Result<Infallible, Failure> {
+        let mut byte = [0];
+        if read(go, &mut byte).doing("wait for the id maps")? == 0 {
+            return Err(Failure("the init gave up".to_owned()));
         }
+        // When the whole machine runs out of memory, jobs go first. Not vital.
+        let _ = fs::write("/proc/self/oom_score_adj", "1000");
+        setsid().doing("setsid")?;
+        // The launcher has every signal at its default action and blocks some.
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).doing("unblock signals")?;
+        chdir(&jail.directory(self.workspace)).doing("enter the work folder")?;
+        umask(Mode::from_bits_truncate(0o022));
+        descriptors(self, jail).doing("arrange descriptors")?;
+        limits(self, jail).doing("set resource limits")?;
+        let id = match jail.kind {
+            Kind::Namespaces { .. } => Some(USER_ID),
+            Kind::Reduced { id, .. } => id,
+        };
+        if let Some(id) = id {
+            let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+            setresgid(gid, gid, gid).doing("change group")?;
+            setresuid(uid, uid, uid).doing("change user")?;
+        }
+        sys::drop_capabilities().doing("drop capabilities")?;
+        let (argv, env) = (c_strings(&self.step.argv)?, c_environment(self, jail)?);
+        if let Kind::Reduced { landlock, .. } = jail.kind {
+            // SAFETY: prctl with integer arguments only. There is no namespace that would end with the init.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
+            if landlock {
+                super::landlock::restrict(self.workspace).doing("restrict by Landlock")?;
+            }
+        }
+        // Installing a filter without privileges sets no_new_privs, too.
+        for filter in jail.filters {
+            seccompiler::apply_filter(filter).doing("install the seccomp filter")?;
+        }
+        write(start, b"s").doing("say that the program starts")?;
+        let (command, error) = exec(self.step, &argv, &env)?;
+        let message = format!("cannot execute {command}: {error}");
+        // A file that an earlier step of the job has made, or was to make, is the job's doing.
+        let refused =
+            [Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC, Errno::ELIBBAD, Errno::EINVAL, Errno::EISDIR];
+        if command.starts_with("./") && refused.contains(&error) {
+            let _ = writeln!(std::io::stderr(), "{message}");
+            exit(CANNOT_EXECUTE);
+        }
+        Err(Failure(message))
     }
-    // Installing a filter without privileges sets no_new_privs, too.
-    for filter in jail.filters {
-        seccompiler::apply_filter(filter).doing("install the seccomp filter")?;
-    }
-    write(start, b"s").doing("say that the program starts")?;
-    let (command, error) = exec(program.step, &argv, &env)?;
-    let message = format!("cannot execute {command}: {error}");
-    // A file that an earlier step of the job has made, or was to make, is the job's doing.
-    let refused =
-        [Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC, Errno::ELIBBAD, Errno::EINVAL, Errno::EISDIR];
-    if command.starts_with("./") && refused.contains(&error) {
-        let _ = writeln!(std::io::stderr(), "{message}");
-        exit(CANNOT_EXECUTE);
-    }
-    Err(Failure(message))
 }
 
 /// stdin, stdout and stderr in their places, nothing else once the program is executed.

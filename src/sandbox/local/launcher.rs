@@ -338,25 +338,27 @@ impl Launcher {
             running.end(Exceeded::Killed);
         }
         let works: Vec<u64> = self.works.keys().copied().collect();
-        while !self.running.is_empty() {
-            self.wait();
-        }
+        while !self.running.is_empty() && self.wait() {}
         for work in works {
             self.close(work);
         }
-        while self.pool.is_leaving() {
-            self.wait();
-        }
+        while self.pool.is_leaving() && self.wait() {}
         // Whoever made it may be gone.
         let _ = std::fs::remove_dir(self.pool.scratch());
     }
 
-    /// Waits for one child, whichever.
-    fn wait(&mut self) {
-        if let Some(pid) = nix::sys::wait::waitpid(None, None).ok().and_then(|status| status.pid()) {
-            self.running.remove(&pid);
-            self.pool.ended(pid);
-            self.forget(pid);
+    /// Waits for one child, whichever; false when there is none.
+    fn wait(&mut self) -> bool {
+        match nix::sys::wait::waitpid(None, None) {
+            Ok(status) => {
+                if let Some(pid) = status.pid() {
+                    self.running.remove(&pid);
+                    self.pool.ended(pid);
+                    self.forget(pid);
+                }
+                true
+            }
+            Err(error) => error == nix::Error::EINTR,
         }
     }
 }

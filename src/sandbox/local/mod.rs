@@ -5,7 +5,8 @@
 //! 1. the *supervisor* ([`LocalSandbox`]): async, threaded, knows languages and verdicts, never forks a jail;
 //! 2. the *launcher* ([`launcher_main`]): the same executable started with an empty environment, single-threaded,
 //!    forks jails, enforces limits, knows nothing of languages;
-//! 3. a *jail* per step: an init that reaps, and the step's program, which is hostile.
+//! 3. a *jail* per step: an init that reaps, and the step's program, which is hostile. Inits are forked, and their
+//!    jails made, before there is a job for them where possible (`pool`).
 //!
 //! A job is a private work folder (a tmpfs) and steps (compile, run) that share nothing but that folder: each
 //! step has namespaces of its own. Supervisor and launcher speak `protocol` over a socket pair; program

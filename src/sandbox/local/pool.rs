@@ -56,7 +56,7 @@ pub(super) struct Pool {
     groups: u64,
     spares: Vec<Spare>,
     /// The last kinds asked for, the last one first.
-    kinds: VecDeque<Surroundings>,
+    kinds: VecDeque<Wanted>,
     last_request: Instant,
     /// Inits that have nothing to do but end, and what goes with them.
     leaving: HashMap<Pid, Option<Group>>,
@@ -74,6 +74,13 @@ pub(super) struct Ready {
 pub(super) struct First {
     pub slot: u32,
     pub jail: Ready,
+}
+
+/// A kind of jail that was asked for.
+struct Wanted {
+    surroundings: Surroundings,
+    /// Whether it was asked for more than once of late: spares for every kind would mostly be made in vain.
+    again: bool,
 }
 
 struct Spare {
@@ -146,12 +153,13 @@ impl Pool {
         self.last_request = Instant::now();
         // Spares would hold on to folders that are about to be published or removed.
         if surroundings.view.writable.is_empty() {
-            self.kinds.retain(|kind| kind != surroundings);
-            self.kinds.push_front(surroundings.clone());
+            let known = self.kinds.iter().position(|kind| kind.surroundings == *surroundings);
+            let again = known.and_then(|index| self.kinds.remove(index)).is_some();
+            self.kinds.push_front(Wanted { surroundings: surroundings.clone(), again });
             if self.kinds.len() > KINDS
                 && let Some(gone) = self.kinds.pop_back()
             {
-                self.discard_spares(|spare| spare.surroundings == gone);
+                self.discard_spares(|spare| spare.surroundings == gone.surroundings);
             }
         }
         match self.spares.iter().position(|spare| spare.surroundings == *surroundings) {
@@ -212,7 +220,8 @@ impl Pool {
 
     fn kind_to_spare(&self) -> Option<&Surroundings> {
         let count = |kind: &Surroundings| self.spares.iter().filter(|s| s.surroundings == *kind).count();
-        self.kinds.iter().find(|kind| count(kind) < self.wanted)
+        let mut often = self.kinds.iter().filter(|kind| kind.again).map(|kind| &kind.surroundings);
+        often.find(|kind| count(kind) < self.wanted)
     }
 
     /// Makes a spare, or ends all of them when none has been needed for a while.
@@ -224,7 +233,7 @@ impl Pool {
             match self.first(&surroundings) {
                 Ok(first) => self.spares.push(Spare { surroundings, first }),
                 // The next job will be told, when it fails for it, too.
-                Err(_) => self.kinds.retain(|kind| *kind != surroundings),
+                Err(_) => self.kinds.retain(|kind| kind.surroundings != surroundings),
             }
         }
     }
@@ -259,7 +268,7 @@ impl Pool {
             let spare = self.spares.remove(index);
             self.free_slot(spare.first.slot);
             // Another would fare no better; a job that needs one will be told why.
-            self.kinds.retain(|kind| *kind != spare.surroundings);
+            self.kinds.retain(|kind| kind.surroundings != spare.surroundings);
         }
     }
 
