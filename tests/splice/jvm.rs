@@ -29,7 +29,24 @@ class A {
 }
 "#;
     let tests = "import kotlin.math.max\nimport kotlin.test.assertEquals as same;\n\nsame(max(1, 2), 2) // package end";
-    insta::assert_snapshot!(splice("kotlin", solution, tests).source, @r#""#);
+    insta::assert_snapshot!(splice("kotlin", solution, tests).source, @r#"
+    @file:Suppress("unused")
+    import kotlin.math.max
+    import java.util.*
+    import kotlin.test.assertEquals as same
+
+     // collections
+    /* import in.a.comment */
+    fun text() = """
+    import not.an.Import
+    """
+    val quoted = "import not.an.Import"; val importance = 1
+    class A {
+        val import = 2
+    }
+
+    same(max(1, 2), 2) // package end
+    "#);
     assert_eq!(whole("kotlin", "package a\nprintln(1)").source, "println(1)\n");
 }
 
@@ -71,7 +88,42 @@ namespace Numbers.Deep
     }
 }"#;
     let spliced = splice("csharp", solution, tests);
-    insta::assert_snapshot!(spliced.source, @r#""#);
+    insta::assert_snapshot!(spliced.source, @r#"
+    using System;
+    using static System.Math;
+    using Pairs = System.Collections.Generic.List<(int, int)>;
+    using System.Diagnostics;
+
+    #region it's static
+    namespace Numbers.Deep
+    {
+        // static int InAComment() { }
+        class Program
+        {
+            static readonly string Path = @"C:\"; static Program() { }
+            const string Text = "static int F() {";
+            public static int Twice(int n) { return 2 * n; }
+            public static (int, int) Pair(int n) => (n, n);
+            private static int Hidden() { return 1; }
+            [Obsolete]
+            public static int Old()
+            {
+                static int Local() { return 1; }
+                using (var reader = new System.IO.StringReader("")) { }
+                return Local();
+            }
+            static class Inner { public static void Main() { } }
+        }
+    }
+
+    namespace Numbers.Deep
+    {
+        class Tests
+        {
+            public static void RunTests() { Debug.Assert(Program.Twice(1) == 2); }
+        }
+    }
+    "#);
     assert_eq!(spliced.run.last().unwrap(), "Numbers.Deep.Tests:RunTests");
 }
 
@@ -118,7 +170,27 @@ Module NUMBERS
 End Module
 "#;
     let spliced = splice("vb", solution, tests);
-    insta::assert_snapshot!(spliced.source, @r#""#);
+    insta::assert_snapshot!(spliced.source, @r#"
+    Option Strict On
+    Imports System
+    imports System.Linq
+    Imports System.Diagnostics
+
+    ' Module Numbers in a comment
+    Public Module Numbers
+        Dim text As String = "Sub Main ' no comment
+    Imports Inside"
+        Function Twice(n As Integer) As Integer
+            Return 2 * n REM Module Tests
+        End Function
+    End Module
+
+    Module NUMBERS_Tests
+        Sub Main()
+            Debug.Assert(Numbers.Twice(4) = 8, "RunTests")
+        End Sub
+    End Module
+    "#);
     assert!(spliced.compile.unwrap().contains(&"-p:StartupObject=NUMBERS_Tests".to_owned()));
 }
 

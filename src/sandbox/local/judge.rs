@@ -84,7 +84,9 @@ fn over_limit(run: &Run) -> Option<Judgement> {
         let mib = limits.memory_bytes >> 20;
         return Some((Outcome::MemoryLimitExceeded, format!("it needed more than {mib} MiB of memory")));
     }
-    let reason = match report.exceeded? {
+    // The kernel's own limit, which only a busy launcher lets come first.
+    let of_kernel = (report.signal == Some(Signal::SIGXCPU as i32)).then_some(Exceeded::Cpu);
+    let reason = match report.exceeded.or(of_kernel)? {
         Exceeded::Cpu => format!("it used more than {} ms of CPU time", limits.cpu_ms),
         _ => format!("it had not ended after {} ms", limits.wall_ms),
     };
@@ -162,6 +164,8 @@ mod tests {
     #[test]
     fn a_limit_counts_more_than_a_failure_mark() {
         let mut late = run(1, "AssertionError");
+        late.report.signal = Some(Signal::SIGXCPU as i32);
+        assert_eq!(python(&late), Outcome::TimeLimitExceeded);
         late.report.exceeded = Some(Exceeded::Cpu);
         assert_eq!(python(&late), Outcome::TimeLimitExceeded);
         late.report.oom_kills = 1;

@@ -20,13 +20,27 @@ import org.junit.vintage.engine.VintageTestEngine;
 public final class RunTests {
     private RunTests() {}
 
-    /** {@code [strict] FOLDER}, or {@code class NAME} to practise on one class. */
-    public static void main(String[] arguments) {
+    /** {@code [strict] FOLDER}; or {@code practice FOLDER CLASS}, with tests for both ways to run them. */
+    public static void main(String[] arguments) throws ReflectiveOperationException {
         String last = arguments[arguments.length - 1];
         if (arguments[0].equals("strict")) {
             Run.beStrict();
         }
-        List<? extends DiscoverySelector> selectors = arguments[0].equals("class")
+        boolean isPractice = arguments[0].equals("practice");
+        PlainTests plain = PlainTests.find(Path.of(isPractice ? arguments[1] : last));
+        if (plain != null) {
+            boolean passed = plain.run();
+            System.out.flush();
+            if (!isPractice) {
+                if (passed) {
+                    Run.complete();
+                } else {
+                    System.out.print(plain.report());
+                }
+                System.exit(passed ? 0 : 1);
+            }
+        }
+        List<? extends DiscoverySelector> selectors = isPractice
                 ? List.of(DiscoverySelectors.selectClass(last))
                 : DiscoverySelectors.selectClasspathRoots(Set.of(Path.of(last)));
         // The engines are named, not searched for on the class path.
@@ -46,7 +60,6 @@ public final class RunTests {
         if (summary.getTotalFailureCount() > 0) {
             PrintWriter out = new PrintWriter(System.out, true, StandardCharsets.UTF_8);
             summary.printFailuresTo(out);
-            summary.printTo(out);
             System.exit(1);
         }
         if (summary.getTestsFoundCount() == 0) {
