@@ -12,6 +12,7 @@ use autocodegen::sandbox::language::Languages;
 use autocodegen::sandbox::splice::{self, Spliced};
 use proptest::prelude::*;
 
+/// Read once: there are many cases.
 static LANGUAGES: LazyLock<Languages> = LazyLock::new(|| Languages::embedded().unwrap());
 
 fn splice(language: &str, solution: &str, tests: &str) -> Spliced {

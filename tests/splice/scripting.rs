@@ -3,8 +3,7 @@
 use super::*;
 
 fn strict(language: &str, solution: &str, tests: &str) -> String {
-    let languages = Languages::embedded().unwrap();
-    splice::splice(languages.get(language).unwrap(), solution, tests, true).source
+    splice::splice(LANGUAGES.get(language).unwrap(), solution, tests, true).source
 }
 
 #[test]
@@ -125,11 +124,26 @@ fn data_goes_behind_the_tests() {
 #[test]
 fn typescript_is_a_module_only_where_it_must_be() {
     let compile = |source: &str| whole("typescript", source).compile.unwrap();
-    for module in ["const x = await f();", "for await (const x of f()) {}", "f(import.meta.url)"] {
+    for module in [
+        "const x = await f();",
+        "for await (const x of f()) {}",
+        "f(import.meta.url)",
+        "async function f(): Promise<{ a: number }> { await g(); }\nassert(await f());",
+        "async x => await x; { f(await x) }",
+    ] {
         assert!(compile(module).contains(&"--format=esm".to_owned()), "{module}");
     }
-    for script in ["import fs from 'fs'", "async () => { await f(); }", "// await", "export const await_ = 1"]
-    {
+    for script in [
+        "import fs from 'fs'",
+        "async () => { await f(); }",
+        "// await",
+        "export const await_ = 1",
+        "const f = async (n: number): Promise<void> => await g(n);",
+        "async function f(): Promise<{ a: number }[]> { await g(); }",
+        "class A { async m<T>(x: T): Promise<void> { for (;;) { await x; } } }",
+        "const f = async x => { await x }",
+        "x.await()",
+    ] {
         assert!(compile(script).contains(&"--format=cjs".to_owned()), "{script}");
     }
     let twice = "import assert from \"assert\";\n";
@@ -169,9 +183,8 @@ fn php_code() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_input_breaks_scripting_languages(solution in php_code(), tests in php_code(), strict: bool) {
-        let languages = Languages::embedded().unwrap();
         for name in ["php", "lua", "perl", "ruby", "typescript", "javascript", "coffeescript"] {
-            splice::splice(languages.get(name).unwrap(), &solution, &tests, strict);
+            splice::splice(LANGUAGES.get(name).unwrap(), &solution, &tests, strict);
         }
     }
 

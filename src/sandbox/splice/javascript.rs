@@ -78,6 +78,24 @@ pub(super) fn enclose(tests: &str) -> (Cow<'_, str>, &str) {
     (tracked.into(), "")
 }
 
+/// The tokens of every asynchronous function.
+fn async_functions(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
+    let starts = (0..tokens.len()).filter(|&at| tokens[at].is_word("async"));
+    let end = |start: usize| {
+        let depth = tokens[start].depth;
+        let inside = |offset: &usize| tokens[start + offset].depth >= depth;
+        let end_of_statement = (1..tokens.len() - start).find(|offset| {
+            !inside(offset) || (tokens[start + offset].depth == depth && tokens[start + offset].is_mark(";"))
+        });
+        let end = end_of_statement.map_or(tokens.len(), |offset| start + offset);
+        // A body in braces ends before its statement does; an expression does not.
+        let parameters = (start + 1..end).find(|&at| tokens[at].is_mark("(") && tokens[at].depth == depth);
+        let after = parameters.map_or(start + 2, |open| closing(tokens, open) + 1);
+        body_brace(tokens, after).map_or(end, |brace| closing(tokens, brace) + 1)
+    };
+    starts.map(|start| start..end(start)).collect()
+}
+
 /// The tokens of every call of an asynchronous function of `tokens`: `f(...)`, `(async () => {...})(...)`.
 fn async_calls(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
     let is_word = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is_word(word));
@@ -123,12 +141,15 @@ fn whole(source: &str) -> Program {
 
 fn whole_typescript(source: &str) -> Program {
     let tokens = lex(source, &SYNTAX);
-    let needs_module = tokens.iter().enumerate().any(|(at, token)| {
-        let follows = |text: &str| tokens.get(at + 1).is_some_and(|next| next.text == text);
-        (token.is_word("await") && token.depth == 0)
-            || (token.is_word("import")
-                && follows(".")
-                && tokens.get(at + 2).is_some_and(|next| next.is_word("meta")))
+    let follows = |at: usize, text: &str| tokens.get(at).is_some_and(|next| next.text == text);
+    let of_functions = async_functions(&tokens);
+    let needs_module = (0..tokens.len()).any(|at| {
+        let awaits = tokens[at].is_word("await")
+            && !follows(at + 1, ":")
+            && !(at > 0 && tokens[at - 1].is_mark("."))
+            && !of_functions.iter().any(|function| function.contains(&at));
+        let asks_for_url = tokens[at].is_word("import") && follows(at + 1, ".") && follows(at + 2, "meta");
+        awaits || asks_for_url
     });
     if needs_module { module(source, &tokens) } else { script(source) }
 }
@@ -259,11 +280,31 @@ fn function_body(tokens: &[Token<'_>], at: usize) -> Option<usize> {
         return None;
     }
     let first = tokens.get(parameters)?;
-    let mut body = if first.is_mark("(") { closing(tokens, parameters) + 1 } else { parameters + 1 };
-    if tokens.get(body)?.is_mark("=") && tokens.get(body + 1)?.is_mark(">") {
-        body += 2;
+    let after = if first.is_mark("(") { closing(tokens, parameters) + 1 } else { parameters + 1 };
+    body_brace(tokens, after)
+}
+
+/// The index of the brace that opens a function's body; `after` is where its parameters have ended. TypeScript may
+/// say the type of its result first.
+fn body_brace(tokens: &[Token<'_>], after: usize) -> Option<usize> {
+    let depth = tokens.get(after)?.depth;
+    let mut at = after;
+    while let Some(token) = tokens.get(at).filter(|token| token.depth >= depth && !token.is_mark(";")) {
+        let of_type = at > after && ["<", "|", "&", ":", ","].iter().any(|mark| tokens[at - 1].is_mark(mark));
+        if token.is_mark("=") && tokens.get(at + 1).is_some_and(|next| next.is_mark(">")) {
+            return tokens.get(at + 2).filter(|brace| brace.is_mark("{")).map(|_| at + 2);
+        }
+        if token.is_mark("{") && !of_type {
+            return Some(at);
+        }
+        // Without a type, a body follows at once.
+        if at == after && !token.is_mark(":") {
+            return None;
+        }
+        let opens = ["(", "[", "{"].iter().any(|mark| token.is_mark(mark));
+        at = if opens { closing(tokens, at) + 1 } else { at + 1 };
     }
-    tokens.get(body)?.is_mark("{").then_some(body)
+    None
 }
 
 fn is_binding(token: &Token<'_>) -> bool {
