@@ -24,6 +24,7 @@ async fn check(language: &str, solution: &str, cases: &[(&str, Outcome)]) {
             limits: LimitOverrides::default(),
             strict: true,
             variation: 0,
+            stdin: String::new(),
         };
         match sandbox.run(&job).await {
             Ok(verdict) => assert_eq!(verdict.outcome, *outcome, "{language} {tests}: {verdict:#?}"),
