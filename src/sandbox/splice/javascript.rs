@@ -144,10 +144,9 @@ fn whole_typescript(source: &str) -> Program {
     let follows = |at: usize, text: &str| tokens.get(at).is_some_and(|next| next.text == text);
     let of_functions = async_functions(&tokens);
     let needs_module = (0..tokens.len()).any(|at| {
-        let awaits = tokens[at].is_word("await")
-            && !follows(at + 1, ":")
-            && !(at > 0 && tokens[at - 1].is_mark("."))
-            && !of_functions.iter().any(|function| function.contains(&at));
+        let is_name = follows(at + 1, ":") || (at > 0 && tokens[at - 1].is_mark("."));
+        let in_function = of_functions.iter().any(|function| function.contains(&at));
+        let awaits = tokens[at].is_word("await") && !is_name && !in_function;
         let asks_for_url = tokens[at].is_word("import") && follows(at + 1, ".") && follows(at + 2, "meta");
         awaits || asks_for_url
     });
