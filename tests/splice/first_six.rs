@@ -101,7 +101,7 @@ public class SolutionTest {
         public void test() {}
     }
     "#);
-    assert!(spliced.run.contains(&"org.junit.platform.console.ConsoleLauncher".to_owned()));
+    assert!(spliced.run.contains(&"autocodegen.RunTests".to_owned()));
 }
 
 #[test]

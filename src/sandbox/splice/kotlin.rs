@@ -8,7 +8,15 @@ pub(super) const SPLICER: Splicer = Splicer { name: "kotlin", values: &[], splic
 const SYNTAX: Syntax = Syntax { text_blocks: true, ..Syntax::PLAIN };
 
 fn splice(solution: &str, tests: &str) -> Program {
-    let units = [Unit::read(solution), Unit::read(tests)];
+    combine(&[Unit::read(solution), Unit::read(tests)])
+}
+
+/// A package would only change the name of the script's class.
+fn whole(source: &str) -> Program {
+    combine(&[Unit::read(source)])
+}
+
+fn combine(units: &[Unit]) -> Program {
     let mut head: Vec<&str> = Vec::new();
     let annotations = units.iter().flat_map(|unit| &unit.annotations);
     for line in annotations.chain(units.iter().flat_map(|unit| &unit.imports)) {
@@ -17,7 +25,7 @@ fn splice(solution: &str, tests: &str) -> Program {
         }
     }
     let mut source: String = head.iter().map(|line| format!("{line}\n")).collect();
-    for unit in &units {
+    for unit in units {
         if !source.is_empty() {
             source.push('\n');
         }
@@ -25,11 +33,6 @@ fn splice(solution: &str, tests: &str) -> Program {
         source.push('\n');
     }
     Program { source, ..Program::default() }
-}
-
-/// A package would only change the name of the script's class.
-fn whole(source: &str) -> Program {
-    splice(source, "")
 }
 
 /// A source file taken apart.
