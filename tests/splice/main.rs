@@ -5,6 +5,7 @@ mod first_six;
 mod jvm;
 mod lisps;
 mod scripting;
+mod systems;
 
 use std::sync::LazyLock;
 
