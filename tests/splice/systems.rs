@@ -92,7 +92,24 @@ main = print (f 1)
 mainly = 1
 "#;
     let tests = "{-# LANGUAGE TupleSections #-}\nmodule Main where\nimport Solution\nimport   Data.List (sort)\nimport Control.Monad\n\nmain = print (f 2)\n";
-    insta::assert_snapshot!(splice("haskell", solution, tests).source, @"");
+    insta::assert_snapshot!(splice("haskell", solution, tests).source, @r##"
+    {-# LANGUAGE TupleSections #-}
+    import Data.List (sort)
+    import qualified Data.Map as Map
+    import Control.Monad
+
+    {- | module Not where
+    import Not.Me -}
+    text :: String
+    text = "\
+      \import Data.Char"
+
+    f :: Int -> Int
+    f x' = x'
+    mainly = 1
+
+    main = print (f 2)
+    "##);
 }
 
 #[test]
@@ -102,7 +119,22 @@ fn erlang_is_named_after_its_module_and_exports_its_test() {
     let spliced = splice("erlang", solution, tests);
     assert_eq!(spliced.file_name, "shapes.erl");
     assert!(spliced.run.contains(&"shapes".to_owned()));
-    insta::assert_snapshot!(spliced.source, @"");
+    insta::assert_snapshot!(spliced.source, @r##"
+    -module(shapes).
+    -export([test/0]).
+    -export([area/1]).
+    -record(box, {a = ".", b = $.}).
+    -include_lib("eunit/include/eunit.hrl").
+
+
+    area(B) -> B#box.a.
+
+
+
+    helper() -> "test() -> ok. ".
+
+    test() -> ok.
+    "##);
     let unexported = splice("erlang", solution, "helper() -> \"\ntest() -> ok. \".\n");
     assert!(!unexported.source.contains("test/0"));
     // No file outside the work folder.
@@ -133,7 +165,26 @@ subroutine after()
 end
 "#;
     let tests = "program t\n  use m\n  if (f(1) /= 1) error stop\nend program t\n";
-    insta::assert_snapshot!(splice("fortran", solution, tests).source, @"");
+    insta::assert_snapshot!(splice("fortran", solution, tests).source, @r##"
+    module m
+    contains
+      pure integer function f(n) result(r)
+        integer, intent(in) :: n
+        character(len=20) :: text = "end module; program x"
+        if (n > 0) then
+          r = n
+        end if
+      end function f
+    end module m
+    ! program comment
+    subroutine after()
+    end
+
+    program t
+      use m
+      if (f(1) /= 1) error stop
+    end program t
+    "##);
     assert!(splice("fortran", solution, "subroutine s2()\nend subroutine\n").source.contains("program demo"));
 }
 
@@ -189,7 +240,52 @@ begin
   Check(Twice(4) = 8);
 end.
 "#;
-    insta::assert_snapshot!(splice("pascal", solution, tests).source, @"");
+    insta::assert_snapshot!(splice("pascal", solution, tests).source, @r##"
+    {$mode objfpc}
+    program Tests;
+    uses SysUtils, Math;
+    const
+      Limit= 3;
+      Name= 'begin end.';
+    type
+      PNode= ^TNode;
+      TNode= record
+        Value: Integer;
+        Next: PNode;
+      end;
+      TStack= class(TObject)
+        procedure Push(n: Integer);
+      end;
+    var
+      i, j: Integer;
+    procedure TStack.Push(n: Integer);
+    var seen: record a: Integer; end;
+      function Inner: Integer;
+      begin
+        case n of 1: Inner := 1; else Inner := 2; end;
+      end;
+    begin
+      seen.a := Inner;
+    end;
+
+    function Twice(n: Integer): Integer;
+    begin
+      Twice := 2 * n;
+    end;
+
+    var
+      k: Integer;
+    procedure Check(ok: Boolean); forward;
+
+    procedure Check(ok: Boolean);
+    begin
+      if not ok then Halt(1);
+    end;
+
+    begin
+      Check(Twice(4) = 8);
+    end.
+    "##);
 }
 
 #[test]
@@ -197,7 +293,16 @@ fn pascal_makes_a_unit_part_of_the_program() {
     let unit = "unit Nums; interface function F(n: Integer): Integer; implementation function F(n: Integer): Integer; begin F := n end; end.";
     let spliced =
         splice("pascal", unit, "program T; uses Nums, SysUtils; begin Assert(F(1) = 1) end.").source;
-    insta::assert_snapshot!(spliced, @"");
+    insta::assert_snapshot!(spliced, @r##"
+    program Tests;
+    uses SysUtils;
+    function F(n: Integer): Integer; forward;
+
+    function F(n: Integer): Integer; begin F := n end;
+
+    begin Assert(F(1) = 1)
+    end.
+    "##);
 }
 
 #[test]
@@ -219,7 +324,17 @@ fn dart_directives_come_first_and_once() {
         "// import 'a';\nimport 'dart:math';\n\nint f() => max(1, 2);\nvar t = \"import 'b';\";",
         "import 'dart:math';\nimport 'dart:io' as io;\n\nvoid main() { assert(f() == 2); }\n",
     );
-    insta::assert_snapshot!(spliced.source, @"");
+    insta::assert_snapshot!(spliced.source, @r##"
+    import 'dart:math';
+    import 'dart:io' as io;
+
+
+    int f() => max(1, 2);
+    var t = "import 'b';";
+
+
+    void main() { assert(f() == 2); }
+    "##);
 }
 
 /// The code that tells of the end of the tests goes where the tests end.
