@@ -23,7 +23,7 @@ async fn check(language: &str, cases: &[Case]) {
             tests: Some((*tests).to_owned()),
             limits: LimitOverrides { cpu_ms: Some(20_000), ..LimitOverrides::default() },
             strict: true,
-            variation: 0,
+            ..Job::default()
         };
         match sandbox.run(&job).await {
             Ok(verdict) => {
