@@ -241,6 +241,7 @@ impl Launcher {
             channel: next.channel,
             listening: true,
             word: None,
+            tree: None,
             in_namespaces: self.pool.has_namespaces(),
             started,
             next_look: started,
@@ -264,7 +265,7 @@ impl Launcher {
     /// Takes an init's answer, and answers its step if all of it has ended but the init.
     fn hear(&mut self, pid: Pid, socket: BorrowedFd<'_>) -> Result<()> {
         let Some(running) = self.running.get_mut(&pid) else { return Ok(()) };
-        let tree = running.listen();
+        running.listen();
         // Without a control group the init's own end tells what was used.
         if !matches!(running.word, Some(Word::Ended { .. })) || running.group.is_none() {
             return Ok(());
@@ -272,20 +273,18 @@ impl Launcher {
         let Some(mut running) = self.running.remove(&pid) else { return Ok(()) };
         send(socket, &reply(&running, None), &[])?;
         self.pool.see_off(pid, running.group.take());
-        if let Some(tree) = tree {
-            self.follow(&running, tree);
-        }
+        self.follow(&mut running);
         Ok(())
     }
 
     /// Makes the jail for the step that follows one that succeeded.
-    fn follow(&mut self, running: &Running, tree: OwnedFd) {
+    fn follow(&mut self, running: &mut Running) {
         let succeeded = matches!(running.word, Some(Word::Ended { status: 0, .. }));
         if let Some(work) = self.works.get_mut(&running.work)
             && succeeded
             && work.steps > 0
         {
-            work.tree = Some(tree);
+            work.tree = running.tree.take();
             let next = self.pool.make(&work.surroundings, work.slot, work.tree());
             work.next = Some(next.map_err(|error| format!("make a jail: {error}")));
         }
@@ -294,14 +293,16 @@ impl Launcher {
     /// Takes note of every init that has ended, and answers its step.
     fn reap(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
         while let Some((pid, usage)) = wait_for_any() {
+            // It may have answered and ended since the last look at its channel.
+            if self.running.get(&pid).is_some_and(|running| running.listening) {
+                self.hear(pid, socket)?;
+            }
             if let Some(mut running) = self.running.remove(&pid) {
-                if running.listening {
-                    running.listen();
-                }
                 let reply = reply(&running, Some(&usage));
                 // Once a step is answered, nothing of it is left.
-                drop(running);
+                running.group = None;
                 send(socket, &reply, &[])?;
+                self.follow(&mut running);
             } else {
                 self.pool.ended(pid);
                 self.forget(pid);

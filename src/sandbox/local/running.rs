@@ -35,6 +35,8 @@ pub(super) struct Running {
     pub listening: bool,
     /// What it has answered.
     pub word: Option<Word>,
+    /// The step's mount namespace, which comes with the answer where another step follows.
+    pub tree: Option<OwnedFd>,
     /// Whether killing the init kills all of the step.
     pub in_namespaces: bool,
     pub started: Instant,
@@ -110,13 +112,14 @@ impl Running {
         self.sampled.waited_ms.max(seen)
     }
 
-    /// Takes the init's answer, if there is one; with it may come the step's mount namespace.
-    pub(super) fn listen(&mut self) -> Option<OwnedFd> {
+    /// Takes the init's answer, if there is one.
+    pub(super) fn listen(&mut self) {
         self.listening = false;
         // An init that ends without an answer is told from how it ended.
-        let (word, fds) = receive(self.channel.as_fd()).ok()??;
-        self.word = Some(word);
-        fds.into_iter().next()
+        if let Ok(Some((word, fds))) = receive(self.channel.as_fd()) {
+            self.word = Some(word);
+            self.tree = fds.into_iter().next();
+        }
     }
 
     /// The tree cannot use more than `cores` times the time that passes: looking sooner is pointless.
