@@ -327,7 +327,7 @@ impl Launcher {
         if let Some(Ok(jail)) = work.next {
             self.pool.discard(jail);
         }
-        self.pool.free_slot(work.slot);
+        self.pool.closed(&work.surroundings, work.slot);
         if let Some(Err(error)) = work.workspace.map(|workspace| workspace.remove()) {
             eprintln!("sandbox launcher: remove a work folder: {error}");
         }

@@ -148,6 +148,17 @@ impl Pool {
         self.slots.remove(&slot);
     }
 
+    /// Takes note that a job has ended.
+    pub(super) fn closed(&mut self, surroundings: &Surroundings, slot: u32) {
+        self.free_slot(slot);
+        // Writable folders are for preparing something once.
+        if !surroundings.view.writable.is_empty()
+            && let Some(templates) = &mut self.templates
+        {
+            templates.forget(&surroundings.view);
+        }
+    }
+
     /// The first jail of a job with namespaces: a spare, or one made now.
     pub(super) fn take(&mut self, surroundings: &Surroundings) -> Result<First> {
         self.last_request = Instant::now();

@@ -95,6 +95,11 @@ impl Templates {
         self.made.get(view).ok_or_else(|| Error::other("no such template"))
     }
 
+    /// Gives up the template for `view`: no more jails will be made of it.
+    pub(super) fn forget(&mut self, view: &View) {
+        self.made.remove(view);
+    }
+
     /// Builds a template and leaves this process inside it.
     fn build(&self, view: &View) -> Result<OwnedFd> {
         unshare(CloneFlags::CLONE_NEWNS)?;
