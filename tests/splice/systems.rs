@@ -346,7 +346,7 @@ fn the_end_of_the_tests_is_found() {
         strict("go", "package main\n\n// func main() {}\nvar text = `\nfunc main() {`\n\nfunc main() {}\n");
     assert!(go.contains("func autocodegenTests() {}") && go.contains("\nfunc main() {`"), "{go}");
     let pascal = strict("pascal", "program T;\nbegin\n  WriteLn('end.')\nend.\n");
-    assert!(pascal.contains("WriteLn('end.')\n\n;AutocodegenCompletion.Completed;\nend.\n"), "{pascal}");
+    assert!(pascal.contains("WriteLn('end.')\n;AutocodegenCompletion.Completed;\nend.\n"), "{pascal}");
 }
 
 proptest! {
