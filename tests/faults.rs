@@ -162,16 +162,28 @@ impl Victim {
             Blow::LittleCpu => limit(launcher, "cpu", random.below(2)),
             Blow::NoControlGroup => {
                 let groups = groups_of(launcher);
-                // Only between jobs: a group that holds others cannot be removed.
-                for _ in 0..50 {
+                // A group that holds others cannot be removed: only when no jail is left, not even one made ahead.
+                for _ in 0..1500 {
                     groups.iter().for_each(|group| fs::remove_dir(group).unwrap_or(()));
+                    if groups.iter().all(|group| !group.exists()) {
+                        break;
+                    }
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
             Blow::LittleMemoryAbove => {
+                // As tight as the kernel allows: what jails made ahead hold already cannot be taken back.
                 for group in groups_of(launcher) {
-                    let _ = fs::write(group.join("memory.limit_in_bytes"), "1000000");
-                    let _ = fs::write(group.join("memory.max"), "1000000");
+                    for mib in [1, 2, 4, 8, 16] {
+                        let limit = (mib << 20).to_string();
+                        let set = ["memory.limit_in_bytes", "memory.max"].map(|file| {
+                            let file = group.join(file);
+                            file.exists() && fs::write(file, &limit).is_ok()
+                        });
+                        if set.contains(&true) {
+                            break;
+                        }
+                    }
                 }
             }
             Blow::FullScratch => {

@@ -123,7 +123,8 @@ public class Main extends AbstractProcessor {
         assert_eq!(verdict.outcome, PASSED, "{verdict:#?}");
         assert!(!verdict.compile_message.contains("RAN IN"), "{verdict:#?}");
     }
-    host.assert_clean().await;
+    // The compiler that serves many jobs stays for as long as its sandbox.
+    host.assert_gone();
 }
 
 #[tokio::test]
@@ -156,8 +157,7 @@ main = putStrLn $(do
         ++ (if "OPENAI_API_KEY" `elem` names then " KEY" else "")))
 "#;
     let endless = "{-# LANGUAGE TemplateHaskell #-}\nimport Language.Haskell.TH\n\
-        main :: IO ()\nmain = print $(let f n = if n < (0 :: Integer) then n else f (n + 1) in integralE (f 0))\n\
-        \x20 where\nintegralE :: Integer -> Q Exp\nintegralE = litE . integerL\n";
+        main :: IO ()\nmain = print $(let f n = if n < (0 :: Integer) then n else f (n + 1) in litE (integerL (f 0)))\n";
     compile_time_code("template haskell", "haskell", spy, endless).await;
 }
 

@@ -127,6 +127,11 @@ impl Host {
         // Each further language brings a mount namespace of its own, and all of them jails made ahead.
         let allowed = self.fds + AHEAD * (1 + self.others.lock().unwrap().len());
         assert!(self.launcher_fds() <= allowed, "{} descriptors, {allowed} allowed", self.launcher_fds());
+        self.assert_gone();
+    }
+
+    /// Nothing outlives the sandbox.
+    pub fn assert_gone(self) {
         let launcher = self.sandbox.launcher_pid();
         drop(self.sandbox);
         assert!(!Path::new(&format!("/proc/{launcher}")).exists());
