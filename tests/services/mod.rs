@@ -195,6 +195,7 @@ async fn submit(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> J
         source: text("func_code").or_else(|| text("source_code")).unwrap(),
         tests: text("main_code"),
         limits: LimitOverrides { cpu_ms: Some((seconds * 1000.0) as u64), ..LimitOverrides::default() },
+        strict: body["request_extensions"]["strict"] == true,
         ..Job::default()
     };
     let identity = shared.identity.identity(&job.language);
