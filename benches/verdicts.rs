@@ -1,9 +1,9 @@
 //! Do verdicts depend on the weather? Every probe of every installed language, and the programs of JSONL files given
-//! as arguments (`language`, and `code` with `tests`, or `source`), three rounds one at a time and three rounds with
-//! eight times more jobs at once than there are cores.
+//! as arguments (`language`, and `code` with `tests`, or `source`), three rounds (or `--rounds N`) one at a time and as
+//! many with eight times more jobs at once than there are cores.
 //!
 //! Prints how many verdicts differ from the first round's; at most 0.1 % may.
-//! `cargo bench --bench verdicts [-- FILE.jsonl...]`.
+//! `cargo bench --bench verdicts [-- --rounds N FILE.jsonl...]`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -33,15 +33,17 @@ fn main() -> ExitCode {
 }
 
 async fn measure() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--rounds").skip(1);
+    let rounds = arguments.next().map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let cores = std::thread::available_parallelism().unwrap().get();
     let files: Vec<String> =
         std::env::args().skip(1).filter(|argument| argument.ends_with(".jsonl")).collect();
     let jobs =
         installed(probes().into_iter().chain(files.iter().flat_map(|file| programs(file))).collect()).await;
-    println!("{} programs, {ROUNDS} rounds each way, {cores} cores", jobs.len());
+    println!("{} programs, {rounds} rounds each way, {cores} cores", jobs.len());
     let mut first: Vec<Option<Outcome>> = vec![None; jobs.len()];
     for (way, at_once) in [("one at a time", 1), ("overloaded", OVERLOAD * cores)] {
-        for round in 1..=ROUNDS {
+        for round in 1..=rounds {
             let started = Instant::now();
             let answers = run_all(&jobs, at_once).await;
             let (mut flips, mut faults) = (0, BTreeMap::<&str, usize>::new());
