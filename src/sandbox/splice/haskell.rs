@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::lex::nested_comment_length;
 use super::{Program, Splicer};
 
 pub(super) const SPLICER: Splicer = Splicer { name: "haskell", values: &[], splice, whole };
@@ -121,7 +122,7 @@ fn top_level(source: &str) -> Vec<Range<usize>> {
             in_header = rest.starts_with("module ");
         }
         at += match c {
-            '{' if rest.starts_with("{-") => comment_length(rest),
+            '{' if rest.starts_with("{-") => nested_comment_length(rest, "{-", "-}"),
             '-' if is_line_comment(&source[..at], rest) => rest.find('\n').unwrap_or(rest.len()),
             '"' => text_length(rest),
             '\'' if !source[..at].ends_with(is_name_character) => character_length(rest),
@@ -147,26 +148,6 @@ fn is_line_comment(before: &str, rest: &str) -> bool {
     let is_symbol = |c: char| "!#$%&*+./<=>?@\\^|~:".contains(c);
     let after = rest.trim_start_matches('-');
     rest.len() - after.len() >= 2 && !after.starts_with(is_symbol) && !before.ends_with(is_symbol)
-}
-
-/// Comments nest.
-fn comment_length(text: &str) -> usize {
-    let (mut depth, mut at) = (0usize, 0);
-    while let Some(c) = text[at..].chars().next() {
-        if text[at..].starts_with("{-") {
-            depth += 1;
-            at += 2;
-        } else if text[at..].starts_with("-}") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
-        } else {
-            at += c.len_utf8();
-        }
-    }
-    text.len()
 }
 
 /// A string; one that is not closed ends with its line.

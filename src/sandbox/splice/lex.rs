@@ -407,5 +407,25 @@ fn regex_may_follow(previous: Option<&Token<'_>>) -> bool {
     }
 }
 
+/// The length of the comment that `text` starts with, where comments nest; one that is not closed takes all.
+pub fn nested_comment_length(text: &str, open: &str, close: &str) -> usize {
+    let (mut depth, mut at) = (0usize, 0);
+    while let Some(c) = text[at..].chars().next() {
+        if text[at..].starts_with(open) {
+            depth += 1;
+            at += open.len();
+        } else if text[at..].starts_with(close) {
+            depth -= 1;
+            at += close.len();
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += c.len_utf8();
+        }
+    }
+    text.len()
+}
+
 #[cfg(test)]
 mod tests;

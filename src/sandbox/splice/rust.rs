@@ -1,6 +1,7 @@
 //! Rust: the solution and the tests; built as a test program when there are `#[test]` functions to run.
 
 use super::append::join;
+use super::lex::nested_comment_length;
 use super::{Program, Splicer};
 
 pub(super) const SPLICER: Splicer = Splicer { name: "rust", values: &[], splice, whole };
@@ -47,7 +48,7 @@ fn code_of(source: &str) -> String {
         let length = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
-            comment_length(rest)
+            nested_comment_length(rest, "/*", "*/")
         } else if c == '"' {
             quoted_length(rest, '"')
         } else if let Some(length) = raw_string_length(rest).filter(|_| !after_word) {
@@ -64,27 +65,6 @@ fn code_of(source: &str) -> String {
         rest = &rest[length..];
     }
     code
-}
-
-/// Comments nest.
-fn comment_length(text: &str) -> usize {
-    let mut depth = 0usize;
-    let mut at = 0;
-    while let Some(c) = text[at..].chars().next() {
-        if text[at..].starts_with("/*") {
-            depth += 1;
-            at += 2;
-        } else if text[at..].starts_with("*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
-        } else {
-            at += c.len_utf8();
-        }
-    }
-    text.len()
 }
 
 fn quoted_length(text: &str, quote: char) -> usize {
