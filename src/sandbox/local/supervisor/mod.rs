@@ -222,24 +222,6 @@ impl LocalSandbox {
             program.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
         files.push((program.file_name.clone(), program.source.clone().into_bytes()));
         let compiled = self.compile_in_server(job, &files).await;
-        if let Some(compiled) = &compiled {
-            files.extend(compiled.files.iter().cloned());
-        }
-        let surroundings = Surroundings {
-            view: job.view.clone(),
-            file_bytes: limits.file_bytes,
-            elsewhere: is_elsewhere(job.variation),
-        };
-        let steps = 1 + usize::from(program.compile.is_some() && compiled.is_none());
-        let work = Work::open(self.connection()?, surroundings, files, steps)?;
-        let command = |command: &[String], asked_to_complete| Command {
-            argv: toolchain.expand(command, &program.file_name),
-            env: environment(language, toolchain, job.variation),
-            limits: *limits,
-            stdin: String::new(),
-            asked_to_complete,
-            served: None,
-        };
         let mut verdict = Verdict {
             outcome: Outcome::Passed,
             stdout: String::new(),
@@ -256,7 +238,8 @@ impl LocalSandbox {
             toolchain: toolchain.version.clone(),
             isolation: self.isolation.clone(),
         };
-        if let Some(compiled) = compiled {
+        // A program that is refused needs no jail.
+        let compile = if let Some(compiled) = compiled {
             verdict.compile_usage = Some(compiled.usage);
             if let Some(reason) = compiled.refused {
                 (verdict.outcome, verdict.reason) = (Outcome::CompilationError, reason);
@@ -264,7 +247,27 @@ impl LocalSandbox {
                 verdict.exit_code = Some(compiled.exit_code);
                 return Ok(verdict);
             }
-        } else if let Some(compile) = &program.compile {
+            files.extend(compiled.files);
+            None
+        } else {
+            program.compile.as_ref()
+        };
+        let surroundings = Surroundings {
+            view: job.view.clone(),
+            file_bytes: limits.file_bytes,
+            elsewhere: is_elsewhere(job.variation),
+        };
+        let steps = 1 + usize::from(compile.is_some());
+        let work = Work::open(self.connection()?, surroundings, files, steps)?;
+        let command = |command: &[String], asked_to_complete| Command {
+            argv: toolchain.expand(command, &program.file_name),
+            env: environment(language, toolchain, job.variation),
+            limits: *limits,
+            stdin: String::new(),
+            asked_to_complete,
+            served: None,
+        };
+        if let Some(compile) = compile {
             let run = work.run(command(compile, false)).await?;
             verdict.compile_usage = Some(usage(&run));
             if let Some((outcome, reason)) = judge::compiling(&run) {
