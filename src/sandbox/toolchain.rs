@@ -27,6 +27,8 @@ pub struct Toolchain {
     pub path: Vec<PathBuf>,
     /// Values for the `{name}` placeholders of the language's commands, `{file}` excepted.
     pub substitutions: BTreeMap<String, String>,
+    /// The interpreter as a library, for the language's fork server.
+    pub library: Option<PathBuf>,
 }
 
 impl Toolchain {
@@ -97,6 +99,7 @@ fn find_runtime(language: &Language) -> Result<Toolchain, Missing> {
         mounts: Vec::new(),
         path: Vec::new(),
         substitutions: BTreeMap::new(),
+        library: None,
     };
     found.substitutions.insert("warm".to_owned(), WARM_DIRECTORY.to_owned());
     let mut absent = Vec::new();
@@ -140,6 +143,13 @@ fn find_runtime(language: &Language) -> Result<Toolchain, Missing> {
         // A pattern that is not a glob matches nothing, like one whose paths do not exist.
         for path in glob::glob(pattern).into_iter().flatten().flatten() {
             found.mount(path);
+        }
+    }
+    if let Some(server) = &language.fork_server {
+        let library = first_line(&found.expand(&server.library, "")).map(PathBuf::from);
+        found.library = library.filter(|path| path.is_absolute() && path.is_file());
+        if let Some(library) = found.library.clone() {
+            found.mount(library);
         }
     }
     Ok(found)

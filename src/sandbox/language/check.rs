@@ -1,6 +1,6 @@
 //! What must hold of a language file beyond its keys and types.
 
-use super::{Compiler, Language, Package, Variant, placeholders};
+use super::{Compiler, ForkServer, Language, Package, Variant, placeholders};
 use crate::error::{Error, Result};
 use crate::sandbox::splice;
 
@@ -42,6 +42,7 @@ impl Language {
             )));
         }
         self.compiler.as_ref().map_or(Ok(()), Compiler::check)?;
+        self.fork_server.as_ref().map_or(Ok(()), ForkServer::check)?;
         for (key, command) in self.commands() {
             self.check_command(&key, command)?;
         }
@@ -64,6 +65,9 @@ impl Language {
         if let Some(compiler) = &self.compiler {
             commands.push(("compiler.command".to_owned(), &compiler.command));
             commands.push(("compiler.arguments".to_owned(), &compiler.arguments));
+        }
+        if let Some(server) = &self.fork_server {
+            commands.push(("fork_server.library".to_owned(), &server.library));
         }
         variants(&mut commands, "variant", self.variants.iter());
         if let Some(completion) = &self.completion {

@@ -7,6 +7,7 @@ mod all;
 mod check;
 mod compiler;
 mod completion;
+mod fork_server;
 mod needs;
 mod probe;
 mod warm;
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 pub use all::Languages;
 pub use compiler::Compiler;
 pub use completion::{Completion, Exit};
+pub use fork_server::{ForkServer, Interface};
 pub use needs::{NeededFile, NeededProgram, Needs, Package};
 pub use probe::{Probe, Probes};
 pub use warm::{WARM_DIRECTORY, Warm};
@@ -90,19 +92,22 @@ pub struct Language {
     pub toolchain: Needs,
     /// Better runtimes than the one described here, in the order of preference; the first whose toolchain is
     /// installed is used. In the file a `[[runtime]]` gives the keys that differ; how programs are compiled and run
-    /// (`compile`, `run`, `variant`, `files`, `completion`, `env`, `warm`, `compiler`) it gives whole.
+    /// (`compile`, `run`, `variant`, `files`, `completion`, `env`, `warm`, `compiler`, `fork_server`) it gives whole.
     #[serde(skip)]
     pub preferred: Vec<Self>,
     /// Files prepared once that make every job faster.
     pub warm: Option<Warm>,
     /// A process that stays and compiles for many jobs.
     pub compiler: Option<Compiler>,
+    /// An interpreter that is started once and forked for every job.
+    pub fork_server: Option<ForkServer>,
     /// Programs whose outcome is known, for `doctor` and the tests.
     pub probe: Probes,
 }
 
 /// Keys that a `[[runtime]]` does not take over from its language.
-const OF_RUNTIME: [&str; 8] = ["compile", "run", "variant", "files", "completion", "env", "warm", "compiler"];
+const OF_RUNTIME: [&str; 9] =
+    ["compile", "run", "variant", "files", "completion", "env", "warm", "compiler", "fork_server"];
 
 fn append() -> String {
     "append".to_owned()

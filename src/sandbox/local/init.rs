@@ -19,7 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, Uid, geteuid, pipe2, read, seteuid, setgroups, write};
 
 use super::jail::{Doing, Failure, Jail, Kind, Program};
-use super::protocol::{Order, Surroundings, Word, receive, send};
+use super::protocol::{Interpreter, Order, Surroundings, Word, receive, send};
 use super::sys;
 use super::template::{JOBS, LOWER, USER_ID, bind};
 use super::workspace::{self, Workspace};
@@ -43,20 +43,29 @@ pub(super) fn spawn(
     surroundings: &Surroundings,
 ) -> Result<(Pid, OwnedFd), Error> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    let flags = if let Tree::Host(_) = tree { 0 } else { libc::CLONE_NEWPID };
-    match fork(flags)? {
-        Some(pid) => Ok((pid, ours)),
-        None => {
-            let code = match init(jail, tree, surroundings, &theirs) {
-                Ok(()) => 0,
-                Err(failure) => {
-                    fail(&theirs, failure);
-                    1
-                }
-            };
-            exit(code)
-        }
+    Ok((spawn_on(jail, tree, surroundings, &theirs)?, ours))
+}
+
+/// The same with the init's end of the socket. In a fork server the init becomes the launcher's child.
+pub(super) fn spawn_on(
+    jail: &Jail<'_>,
+    tree: Tree<'_>,
+    surroundings: &Surroundings,
+    channel: &OwnedFd,
+) -> Result<Pid, Error> {
+    let parent = if jail.interpreter.is_some() { libc::CLONE_PARENT } else { 0 };
+    let own = if let Tree::Host(_) = tree { 0 } else { libc::CLONE_NEWPID };
+    if let Some(pid) = fork(own | parent)? {
+        return Ok(pid);
     }
+    let code = match init(jail, tree, surroundings, channel) {
+        Ok(()) => 0,
+        Err(failure) => {
+            fail(channel, failure);
+            1
+        }
+    };
+    exit(code)
 }
 
 fn init(
@@ -66,7 +75,7 @@ fn init(
     channel: &OwnedFd,
 ) -> Result<(), Failure> {
     keep_only(jail, tree, channel).doing("close the launcher's descriptors")?;
-    die_with_launcher(jail)?;
+    die_with_launcher(jail.launcher)?;
     for join in jail.joins {
         write(join, b"0").doing("join the control group")?;
     }
@@ -76,6 +85,11 @@ fn init(
     let Some((order, fds)) = receive::<Order>(channel.as_fd()).doing("receive the order")? else {
         return Ok(());
     };
+    if let Some((Interpreter { argv, env, .. }, _)) = jail.interpreter
+        && (*argv != order.step.argv || *env != order.step.env)
+    {
+        return Err(Failure("the order is not for this interpreter".to_owned()));
+    }
     workspace::fill(&jail.directory(&workspace), jail.owner(), &order.files)
         .doing("write the job's files")?;
     let tree = order.keep.then(|| fs::File::open("/proc/self/ns/mnt")).transpose();
@@ -120,20 +134,35 @@ fn start(
     seteuid(owner).doing("become the job's user")?;
     // The id maps of a process are its own to write only while it may be looked into.
     sys::set_dumpable(true).doing("set dumpable")?;
-    let forked = fork(user_namespace);
+    let forked = match jail.interpreter {
+        None => fork(user_namespace),
+        Some((interpreter, _)) => {
+            sys::set_command_line(&interpreter.argv);
+            sys::library_fork()
+        }
+    };
     // Nothing hostile runs in the child yet.
     if !matches!(forked, Ok(None)) {
         seteuid(own).doing("become the launcher's user again")?;
         // A change of user forgets it.
-        die_with_launcher(jail)?;
+        die_with_launcher(jail.launcher)?;
     }
     let Some(pid) = forked.doing("fork")? else {
         drop(go_write);
+        if jail.interpreter.is_some()
+            && let Err(failure) = leave_user_namespace(&start)
+        {
+            fail(channel, failure);
+            exit(127)
+        }
         let Err(failure) = program.become_it(jail, &go_read, &start);
         fail(channel, failure);
         exit(127)
     };
-    drop(go_read);
+    drop((go_read, start));
+    if jail.interpreter.is_some() && read(&started, &mut [0]).doing("wait for the user namespace")? == 0 {
+        return Err(Failure("the program's process ended before it was apart".to_owned()));
+    }
     if let Kind::Namespaces { id } = jail.kind {
         let map = format!("{USER_ID} {} 1", id.unwrap_or(0));
         fs::write(format!("/proc/{pid}/setgroups"), "deny").doing("deny setgroups")?;
@@ -143,6 +172,13 @@ fn start(
     sys::set_dumpable(false).doing("set dumpable")?;
     write(&go_write, b"g").doing("start the program")?;
     Ok((pid, started))
+}
+
+/// Does what the bare `fork` does at once: into a user namespace of its own, for the init to write its id maps.
+fn leave_user_namespace(start: &OwnedFd) -> Result<(), Failure> {
+    unshare(CloneFlags::CLONE_NEWUSER).doing("make a user namespace")?;
+    write(start, b"u").doing("say that the program is apart")?;
+    Ok(())
 }
 
 /// Closes what else the launcher has open: other jobs' pipes among it.
@@ -159,10 +195,10 @@ fn keep_only(jail: &Jail<'_>, tree: Tree<'_>, channel: &OwnedFd) -> Result<(), E
 }
 
 /// Has the kernel kill this process when the launcher ends, which it may have done already.
-fn die_with_launcher(jail: &Jail<'_>) -> Result<(), Failure> {
+pub(super) fn die_with_launcher(launcher: &OwnedFd) -> Result<(), Failure> {
     // SAFETY: prctl with integer arguments only.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
-    let mut launcher = [PollFd::new(jail.launcher.as_fd(), PollFlags::POLLIN)];
+    let mut launcher = [PollFd::new(launcher.as_fd(), PollFlags::POLLIN)];
     match poll(&mut launcher, PollTimeout::ZERO).doing("look at the launcher")? {
         0 => Ok(()),
         _ => Err(Failure("the launcher has ended".to_owned())),

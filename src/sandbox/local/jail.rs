@@ -18,8 +18,9 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, dup2_raw, read, setresgid, setresuid, setsid, write};
 use seccompiler::BpfProgram;
 
+use super::fork_server::Cpython;
 use super::init::exit;
-use super::protocol::Step;
+use super::protocol::{Interpreter, Step};
 use super::sys;
 use super::template::{HOST_ELSEWHERE, USER, USER_ID};
 use super::workspace::Workspace;
@@ -35,7 +36,7 @@ pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A shell's exit code for a file that is there but cannot be executed.
 const CANNOT_EXECUTE: i32 = 126;
 const OPEN_FILES: u64 = 4096;
-const STACK_BYTES: u64 = 8 << 20;
+pub(super) const STACK_BYTES: u64 = 8 << 20;
 
 /// Limits of the launcher that would decide verdicts: a job under them would fail through no fault of its own.
 const MAY_NOT_BE_TIGHTER: &[Resource] = &[
@@ -57,6 +58,8 @@ pub(super) struct Jail<'a> {
     /// See [`super::protocol::Surroundings::elsewhere`].
     pub elsewhere: bool,
     pub kind: Kind,
+    /// The interpreter that has started in this process and is to run the program, and for which command.
+    pub interpreter: Option<(&'a Interpreter, &'a Cpython)>,
 }
 
 impl Jail<'_> {
@@ -162,7 +165,6 @@ impl<'a> Program<'a> {
             setresuid(uid, uid, uid).doing("change user")?;
         }
         sys::drop_capabilities().doing("drop capabilities")?;
-        let (argv, env) = (c_strings(&self.step.argv)?, c_environment(self, jail)?);
         if let Kind::Reduced { landlock, .. } = jail.kind {
             // SAFETY: prctl with integer arguments only. There is no namespace that would end with the init.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0) };
@@ -175,6 +177,10 @@ impl<'a> Program<'a> {
             seccompiler::apply_filter(filter).doing("install the seccomp filter")?;
         }
         write(start, b"s").doing("say that the program starts")?;
+        if let Some((interpreter, python)) = jail.interpreter {
+            return Err(self.go_on_in(interpreter, python));
+        }
+        let (argv, env) = (c_strings(&self.step.argv)?, c_environment(self, jail)?);
         let (command, error) = exec(self.step, &argv, &env)?;
         let message = format!("cannot execute {command}: {error}");
         // A file that an earlier step of the job has made, or was to make, is the job's doing.
@@ -185,6 +191,24 @@ impl<'a> Program<'a> {
             exit(CANNOT_EXECUTE);
         }
         Err(Failure(message))
+    }
+
+    /// The same without executing a file; returns only when it cannot.
+    fn go_on_in(&self, interpreter: &Interpreter, python: &Cpython) -> Failure {
+        // What executing a file would have done: name the process, open it to its own user, close descriptors.
+        let command = interpreter.argv.first().map(String::as_str).unwrap_or_default();
+        sys::set_name(command.rsplit('/').next().unwrap_or_default());
+        if let Err(error) = sys::set_dumpable(true) {
+            return Failure(format!("set dumpable: {error}"));
+        }
+        // SAFETY: the values that own them belong to code to which this process never returns.
+        if let Err(error) = unsafe { sys::close_from(if self.secret.is_some() { 5 } else { 3 }) } {
+            return Failure(format!("close descriptors: {error}"));
+        }
+        // SAFETY: this process is such a child, and has not run the interpreter before.
+        let code = unsafe { python.run() };
+        // As the interpreter's own `main` ends: what the C library is to do at exit is done.
+        std::process::exit(code)
     }
 }
 

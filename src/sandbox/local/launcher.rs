@@ -18,6 +18,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, fchown};
 
+use super::fork_server;
 use super::init::Tree;
 use super::jail;
 use super::pool::{Pool, Ready};
@@ -30,11 +31,14 @@ use super::sys;
 use super::workspace::Workspace;
 
 /// The launcher's `main`: call it first of all when the executable's first argument is
-/// [`super::LAUNCHER_ARGUMENT`]. Speaks with the supervisor over the socket at descriptor 0.
+/// [`super::LAUNCHER_ARGUMENT`]. Speaks with the supervisor over the socket at descriptor 0; as a fork server, which a
+/// launcher starts in the same way, with that launcher.
 pub fn launcher_main() -> ExitCode {
     // SAFETY: nothing but 0 to 2 is owned by anyone this early; the supervisor's other descriptors are unwanted.
     let closed = unsafe { sys::close_from(3) };
-    match closed.and_then(|()| keep_free(jail::SECRET)).and_then(|()| serve(std::io::stdin().as_fd())) {
+    let forks = std::env::args_os().nth(2).is_some_and(|argument| argument == fork_server::ARGUMENT);
+    let serve = || if forks { fork_server::serve() } else { serve(std::io::stdin().as_fd()) };
+    match closed.and_then(|()| keep_free(jail::SECRET)).and_then(|()| serve()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sandbox launcher: {error}");

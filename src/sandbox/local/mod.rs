@@ -8,6 +8,9 @@
 //! 3. a *jail* per step: an init that reaps, and the step's program, which is hostile. Inits are forked, and their
 //!    jails made, before there is a job for them where possible (`pool`).
 //!
+//! Where a language has a fork server (`fork_server`), jails may also be forked from a process in which its interpreter
+//! has started; the launcher starts that process, and the inits it forks are the launcher's children like all others.
+//!
 //! A job is a private work folder (a tmpfs) and steps (compile, run) that share nothing but that folder: each
 //! step has namespaces of its own. Supervisor and launcher speak `protocol` over a socket pair; program
 //! output goes straight from the jail into the supervisor's pipes.
@@ -17,6 +20,7 @@
 #![allow(unsafe_code)]
 
 mod cgroup;
+mod fork_server;
 mod init;
 mod jail;
 mod judge;

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 
 use super::cgroup::{Cgroups, Group};
+use super::fork_server::ForkServers;
 use super::init::{self, Tree};
 use super::jail::{Jail, Kind};
 use super::landlock;
@@ -55,6 +56,7 @@ pub(super) struct Pool {
     slots: BTreeSet<u32>,
     groups: u64,
     spares: Vec<Spare>,
+    fork_servers: ForkServers,
     /// The last kinds asked for, the last one first.
     kinds: VecDeque<Wanted>,
     last_request: Instant,
@@ -110,6 +112,7 @@ impl Pool {
             slots: BTreeSet::new(),
             groups: 0,
             spares: Vec::new(),
+            fork_servers: ForkServers::default(),
             kinds: VecDeque::new(),
             last_request: Instant::now(),
             leaving: HashMap::new(),
@@ -167,6 +170,9 @@ impl Pool {
             let known = self.kinds.iter().position(|kind| kind.surroundings == *surroundings);
             let again = known.and_then(|index| self.kinds.remove(index)).is_some();
             self.kinds.push_front(Wanted { surroundings: surroundings.clone(), again });
+            if again && let Some(templates) = &mut self.templates {
+                self.fork_servers.want(surroundings, templates.get(&surroundings.view)?, &self.own);
+            }
             if self.kinds.len() > KINDS
                 && let Some(gone) = self.kinds.pop_back()
             {
@@ -201,6 +207,11 @@ impl Pool {
         self.groups += 1;
         let group = self.cgroups.as_ref().map(|cgroups| cgroups.create(self.groups)).transpose()?;
         let joins = group.as_ref().map_or_else(|| Ok(Vec::new()), Group::joins)?;
+        if tree.is_none()
+            && let Some((pid, channel)) = self.fork_servers.fork(surroundings, owner, &joins)
+        {
+            return Ok(Ready { pid, channel, group });
+        }
         let tree = match (tree, &mut self.templates) {
             (Some(tree), _) => tree,
             (None, Some(templates)) => Tree::Template(templates.get(&surroundings.view)?),
@@ -212,6 +223,7 @@ impl Pool {
             null: &self.null,
             launcher: &self.own,
             elsewhere: surroundings.elsewhere,
+            interpreter: None,
             kind: match tree {
                 Tree::Host(_) => Kind::Reduced { id: owner, landlock: self.landlock },
                 Tree::Template(_) | Tree::Before(_) => Kind::Namespaces { id: owner },
@@ -226,7 +238,8 @@ impl Pool {
         if self.kind_to_spare().is_some() {
             return Some(self.last_request);
         }
-        (!self.spares.is_empty()).then(|| self.last_request + IDLE)
+        let spares = (!self.spares.is_empty()).then(|| self.last_request + IDLE);
+        spares.into_iter().chain(self.fork_servers.next_end()).min()
     }
 
     fn kind_to_spare(&self) -> Option<&Surroundings> {
@@ -237,6 +250,7 @@ impl Pool {
 
     /// Makes a spare, or ends all of them when none has been needed for a while.
     pub(super) fn change(&mut self) {
+        self.fork_servers.end_idle();
         if self.last_request.elapsed() >= IDLE {
             self.kinds.clear();
             self.discard_spares(|_| true);
@@ -272,7 +286,7 @@ impl Pool {
 
     /// Takes note that an init has ended and been waited for.
     pub(super) fn ended(&mut self, pid: Pid) {
-        if self.leaving.remove(&pid).is_some() {
+        if self.leaving.remove(&pid).is_some() || self.fork_servers.ended(pid) {
             return;
         }
         if let Some(index) = self.spares.iter().position(|spare| spare.first.jail.pid == pid) {
@@ -283,11 +297,11 @@ impl Pool {
         }
     }
 
-    /// Whether inits are still to be waited for; ends the spares.
+    /// Whether inits or fork servers are still to be waited for; ends the spares.
     pub(super) fn is_leaving(&mut self) -> bool {
         self.kinds.clear();
         self.discard_spares(|_| true);
-        !self.leaving.is_empty()
+        self.fork_servers.is_leaving() || !self.leaving.is_empty()
     }
 
     /// The folder for the files of jobs without namespaces.

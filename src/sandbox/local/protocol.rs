@@ -83,6 +83,16 @@ pub(super) struct View {
     pub layered: Vec<(PathBuf, PathBuf)>,
 }
 
+/// An interpreter that is started once and forked for every job; see `fork_server`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Interpreter {
+    /// The interpreter as a library.
+    pub library: PathBuf,
+    /// The command and the environment that every one of its jobs has.
+    pub argv: Vec<String>,
+    pub env: Vec<(String, String)>,
+}
+
 /// What the jails of one job are made of before its files and commands are known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Surroundings {
@@ -91,6 +101,8 @@ pub(super) struct Surroundings {
     pub file_bytes: u64,
     /// Whether its steps run under the other host name and at the other work path.
     pub elsewhere: bool,
+    /// The interpreter to fork, where there is one, for the job's only step.
+    pub interpreter: Option<Interpreter>,
 }
 
 /// One program to run.

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::Pid;
 
 /// `path` for the kernel.
 pub(super) fn c_path(path: &Path) -> Result<CString> {
@@ -117,6 +118,47 @@ pub(super) fn own_cpu_ms() -> Result<u64> {
 pub(super) fn set_dumpable(dumpable: bool) -> Result<()> {
     // SAFETY: prctl with integer arguments only.
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0) }.into())
+}
+
+/// Names this process, as `ps` shows it.
+pub(super) fn set_name(name: &str) {
+    let Ok(name) = CString::new(name) else { return };
+    // SAFETY: the kernel reads at most 16 bytes of the NUL-terminated name.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// Has `/proc/self/cmdline` of this process and its children show `argv`, where that is allowed.
+pub(super) fn set_command_line(argv: &[String]) {
+    // Never given back: the kernel reads it whenever it is asked.
+    let line: &'static [u8] =
+        argv.iter().flat_map(|argument| [argument, "\0"]).collect::<String>().leak().as_bytes();
+    let range = line.as_ptr_range();
+    // SAFETY: the kernel is told of memory that stays mapped. The start comes first: the range must never be negative,
+    // and what it was lies above, on the stack.
+    unsafe {
+        for (what, address) in
+            [(libc::PR_SET_MM_ARG_START, range.start), (libc::PR_SET_MM_ARG_END, range.end)]
+        {
+            libc::prctl(libc::PR_SET_MM, what as libc::c_ulong, address, 0, 0);
+        }
+    }
+}
+
+/// Takes away the stack on which Rust's runtime would handle an overflow of this thread's.
+pub(super) fn no_alternate_stack() {
+    let none = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+    // SAFETY: the handler that used it has been replaced by the default action; `none` outlives the call.
+    unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) };
+}
+
+/// The C library's `fork`: unlike the bare system call it keeps the library's own records right in the child.
+pub(super) fn library_fork() -> Result<Option<Pid>> {
+    // SAFETY: the launcher, its fork servers and their children have a single thread each.
+    match unsafe { libc::fork() } {
+        -1 => Err(Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(Pid::from_raw(pid))),
+    }
 }
 
 /// Empties the capability sets, the bounding set included as far as permitted.

@@ -104,8 +104,12 @@ impl Server {
     fn start(connection: Arc<Connection>, job: &Prepared<'_>, compiler: &Compiler) -> Result<Self> {
         let (requests, request_end) = pipe_to()?;
         let (replies, reply_end) = pipe()?;
-        let surroundings =
-            Surroundings { view: job.view.clone(), file_bytes: LIMITS.file_bytes, elsewhere: false };
+        let surroundings = Surroundings {
+            view: job.view.clone(),
+            file_bytes: LIMITS.file_bytes,
+            elsewhere: false,
+            interpreter: None,
+        };
         let command = Command {
             argv: job.toolchain.expand(&compiler.command, &job.program.file_name),
             env: environment(job.language, job.toolchain, 0),

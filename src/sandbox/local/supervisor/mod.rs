@@ -3,11 +3,13 @@
 mod capture;
 mod compiler;
 mod connection;
+mod environment;
+mod fork;
 mod secret;
 mod warm;
 mod work;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -17,19 +19,19 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 pub(super) use capture::Captured;
 use compiler::Compilers;
 use connection::Connection;
+use environment::{environment, is_elsewhere};
+use fork::ForkFaults;
 
 use work::{Command, STARVED, Work};
 
-use super::jail::{PATH, WORK, WORK_ELSEWHERE};
 use super::judge::{self, Run};
 use super::protocol::{Level, Surroundings, View};
-use super::template::USER;
 use crate::error::{Error, Fault, Recovery, Result};
 use crate::sandbox::Sandbox;
 use crate::sandbox::job::{Job, Limits, Outcome, Usage, Verdict};
 use crate::sandbox::language::{Language, Languages, WARM_DIRECTORY};
 use crate::sandbox::splice::{self, Spliced};
-use crate::sandbox::toolchain::{self, Missing, Toolchain, expand};
+use crate::sandbox::toolchain::{self, Missing, Toolchain};
 
 /// More jobs at once than any machine runs well.
 const MOST_JOBS: usize = 1024;
@@ -87,9 +89,12 @@ struct Known {
     warmed: OnceCell<PathBuf>,
     /// Its compilers that stay.
     compilers: Compilers,
+    /// What became of runs that were to be forked.
+    fork_faults: ForkFaults,
 }
 
 /// A job made ready: what its steps need.
+#[derive(Clone)]
 struct Prepared<'a> {
     language: &'a Language,
     known: &'a Known,
@@ -100,6 +105,8 @@ struct Prepared<'a> {
     stdin: &'a str,
     variation: u32,
     strict: bool,
+    /// Whether its run may be forked from an interpreter that has started.
+    forked: bool,
 }
 
 impl LocalSandbox {
@@ -195,11 +202,12 @@ impl LocalSandbox {
         };
         let limits = language.limits_for(&job.limits);
         let (stdin, variation) = (job.stdin.as_str(), job.variation);
+        let forked = known.fork_faults.allow(language, toolchain, variation);
         let prepared =
-            Prepared { language, known, toolchain, program, view, limits, stdin, variation, strict };
+            Prepared { language, known, toolchain, program, view, limits, stdin, variation, strict, forked };
         let first = {
             let _seat = self.take_seats(1).await?;
-            self.run_prepared(&prepared).await
+            self.run_forked_or_plain(&prepared).await
         };
         match first {
             Err(fault) if fault.cause == STARVED => {
@@ -252,13 +260,6 @@ impl LocalSandbox {
         } else {
             program.compile.as_ref()
         };
-        let surroundings = Surroundings {
-            view: job.view.clone(),
-            file_bytes: limits.file_bytes,
-            elsewhere: is_elsewhere(job.variation),
-        };
-        let steps = 1 + usize::from(compile.is_some());
-        let work = Work::open(self.connection()?, surroundings, files, steps)?;
         let command = |command: &[String], asked_to_complete| Command {
             argv: toolchain.expand(command, &program.file_name),
             env: environment(language, toolchain, job.variation),
@@ -267,6 +268,15 @@ impl LocalSandbox {
             asked_to_complete,
             served: None,
         };
+        let run = command(&program.run, job.strict);
+        let surroundings = Surroundings {
+            view: job.view.clone(),
+            file_bytes: limits.file_bytes,
+            elsewhere: is_elsewhere(job.variation),
+            interpreter: compile.is_none().then(|| job.interpreter(&run)).flatten(),
+        };
+        let steps = 1 + usize::from(compile.is_some());
+        let work = Work::open(self.connection()?, surroundings, files, steps)?;
         if let Some(compile) = compile {
             let run = work.run(command(compile, false)).await?;
             verdict.compile_usage = Some(usage(&run));
@@ -279,8 +289,7 @@ impl LocalSandbox {
                 return Ok(verdict);
             }
         }
-        let run =
-            work.run(Command { stdin: job.stdin.to_owned(), ..command(&program.run, job.strict) }).await?;
+        let run = work.run(Command { stdin: job.stdin.to_owned(), ..run }).await?;
         (verdict.outcome, verdict.reason) = judge::running(&run, language);
         verdict.usage = usage(&run);
         verdict.exit_code = run.report.exit_code;
@@ -349,40 +358,6 @@ fn connect(options: &Options) -> Result<Connection> {
 
 fn find(language: &Language) -> Result<(Language, Toolchain), Missing> {
     toolchain::find(language).map(|(runtime, toolchain)| (runtime.clone(), toolchain))
-}
-
-/// Whether runs of this variation have the other host name and work path.
-fn is_elsewhere(variation: u32) -> bool {
-    variation % 2 == 1
-}
-
-/// The environment of a language's commands in the surroundings `variation`; see [`Job::variation`].
-fn environment(language: &Language, toolchain: &Toolchain, variation: u32) -> Vec<(String, String)> {
-    // A time zone east of all others, and one west of them: another time of day, often another day.
-    let time_zone = ["UTC", "<+14>-14", "<-12>12"][variation as usize % 3];
-    let mut path: Vec<_> = toolchain.path.iter().map(|folder| folder.display().to_string()).collect();
-    path.push(PATH.to_owned());
-    let mut env: BTreeMap<String, String> = [
-        ("PATH", path.join(":").as_str()),
-        ("HOME", if is_elsewhere(variation) { WORK_ELSEWHERE } else { WORK }),
-        ("USER", USER),
-        ("LOGNAME", USER),
-        ("SHELL", "/bin/sh"),
-        ("LANG", "C.UTF-8"),
-        ("TZ", time_zone),
-        ("TMPDIR", "/tmp"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect();
-    let expanded = |(name, value): (&String, &String)| (name.clone(), toolchain.expand_text(value, ""));
-    env.extend(language.env.iter().map(expanded));
-    if variation > 0 {
-        let number = variation.to_string();
-        let value = |name: &str| (name == "n").then_some(number.as_str());
-        env.extend(language.vary.iter().map(|(name, text)| (name.clone(), expand(text, value))));
-    }
-    env.into_iter().collect()
 }
 
 fn usage(run: &Run) -> Usage {

@@ -66,7 +66,8 @@ impl LocalSandbox {
             let _seat = self.take_seats(1).await?;
             let files =
                 warm.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
-            let surroundings = Surroundings { view, file_bytes: LIMITS.file_bytes, elsewhere: false };
+            let surroundings =
+                Surroundings { view, file_bytes: LIMITS.file_bytes, elsewhere: false, interpreter: None };
             let work = Work::open(self.connection()?, surroundings, files, warm.commands.len())?;
             for command in &warm.commands {
                 let run = work

@@ -1,0 +1,235 @@
+//! CPython as a library: started here, then run in forked children as its own `main` would.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::io::{Error, Result};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+type Object = *mut c_void;
+type InitModule = unsafe extern "C" fn() -> Object;
+
+/// `PyStatus`.
+#[repr(C)]
+struct Status {
+    kind: c_int,
+    function: *const c_char,
+    message: *const c_char,
+    exit_code: c_int,
+}
+
+/// `struct _inittab`: a module that is built in.
+#[repr(C)]
+struct BuiltIn {
+    name: *const c_char,
+    init: Option<InitModule>,
+}
+
+/// Room for `PyPreConfig` and `PyConfig`, whose sizes differ between versions: several times the largest.
+type Configuration = [u64; 1024];
+
+/// An interpreter that has started and not yet looked at its program.
+pub(in super::super) struct Cpython {
+    after_fork_child: unsafe extern "C" fn(),
+    run_main: unsafe extern "C" fn() -> c_int,
+}
+
+/// `gc.unfreeze`, once objects are frozen; not owned by anybody else.
+static UNFREEZE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+/// `PyObject_CallObject`.
+static CALL: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+/// `PyInit_gc`.
+static INIT_GC: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+impl Cpython {
+    /// Starts the interpreter `library` for the command `argv`, up to where it would read the program, and makes it
+    /// ready to be forked. To be called once in a process that has a single thread.
+    ///
+    /// # Errors
+    /// The library cannot be loaded or is none of CPython, or the interpreter cannot start.
+    pub(super) fn start(library: &Path, argv: &[String]) -> Result<Self> {
+        let path = CString::new(library.as_os_str().as_bytes())?;
+        let arguments: Vec<CString> =
+            argv.iter().map(|a| CString::new(a.as_str())).collect::<std::result::Result<_, _>>()?;
+        let mut pointers: Vec<*const c_char> = arguments.iter().map(|argument| argument.as_ptr()).collect();
+        pointers.push(null());
+        let count = c_long::try_from(arguments.len()).map_err(Error::other)?;
+        // SAFETY: the library is the toolchain's own; each symbol has the type that CPython documents for it. The
+        // buffers and strings outlive the calls that use them, and there is one thread, which holds the GIL once the
+        // interpreter has started.
+        unsafe {
+            let library = Library::open(&path)?;
+            let this = Self {
+                after_fork_child: library.get(c"PyOS_AfterFork_Child")?,
+                run_main: library.get(c"Py_RunMain")?,
+            };
+            let before_fork: unsafe extern "C" fn() = library.get(c"PyOS_BeforeFork")?;
+            watch_gc(&library)?;
+            let init_preconfig: unsafe extern "C" fn(*mut Configuration) =
+                library.get(c"PyPreConfig_InitPythonConfig")?;
+            let preinitialize: unsafe extern "C" fn(
+                *const Configuration,
+                c_long,
+                *const *const c_char,
+            ) -> Status = library.get(c"Py_PreInitializeFromBytesArgs")?;
+            let init_config: unsafe extern "C" fn(*mut Configuration) =
+                library.get(c"PyConfig_InitPythonConfig")?;
+            let set_argv: unsafe extern "C" fn(*mut Configuration, c_long, *const *const c_char) -> Status =
+                library.get(c"PyConfig_SetBytesArgv")?;
+            let initialize: unsafe extern "C" fn(*const Configuration) -> Status =
+                library.get(c"Py_InitializeFromConfig")?;
+            let clear: unsafe extern "C" fn(*mut Configuration) = library.get(c"PyConfig_Clear")?;
+            // What Py_BytesMain does before Py_RunMain.
+            let mut preconfig = Box::new([0; 1024]);
+            init_preconfig(&raw mut *preconfig);
+            preinitialize(&raw const *preconfig, count, pointers.as_ptr()).check()?;
+            let mut config = Box::new([0; 1024]);
+            init_config(&raw mut *config);
+            set_argv(&raw mut *config, count, pointers.as_ptr()).check()?;
+            initialize(&raw const *config).check()?;
+            clear(&raw mut *config);
+            freeze(&library)?;
+            // Held in this process for ever: it forks and does nothing else.
+            before_fork();
+            Ok(this)
+        }
+    }
+
+    /// Runs the program in a forked child; returns the exit code.
+    ///
+    /// # Safety
+    /// Only in a child, made by the C library's `fork`, of the process that called [`Self::start`]; once.
+    pub(in super::super) unsafe fn run(&self) -> i32 {
+        // SAFETY: the caller's promise, and that of `start`.
+        unsafe {
+            (self.after_fork_child)();
+            (self.run_main)()
+        }
+    }
+}
+
+impl Status {
+    fn check(self) -> Result<()> {
+        match self.kind {
+            0 => Ok(()),
+            _ if self.message.is_null() => Err(Error::other("the interpreter does not start")),
+            // SAFETY: CPython's messages are static NUL-terminated strings.
+            _ => Err(Error::other(unsafe { CStr::from_ptr(self.message) }.to_string_lossy().into_owned())),
+        }
+    }
+}
+
+/// Keeps the garbage collector from looking at what start-up has made, which would have the child copy all of it. That
+/// can be seen through the module `gc`: whoever imports it finds everything unfrozen.
+///
+/// # Safety
+/// The interpreter `library` has started, and this thread holds the GIL.
+unsafe fn freeze(library: &Library) -> Result<()> {
+    // SAFETY: the caller's promise; objects are used while they are owned or borrowed from a living owner.
+    unsafe {
+        let modules: unsafe extern "C" fn() -> Object = library.get(c"PyImport_GetModuleDict")?;
+        let find: unsafe extern "C" fn(Object, *const c_char) -> Object =
+            library.get(c"PyDict_GetItemString")?;
+        let remove: unsafe extern "C" fn(Object, *const c_char) -> c_int =
+            library.get(c"PyDict_DelItemString")?;
+        let import: unsafe extern "C" fn(*const c_char) -> Object = library.get(c"PyImport_ImportModule")?;
+        let attribute: unsafe extern "C" fn(Object, *const c_char) -> Object =
+            library.get(c"PyObject_GetAttrString")?;
+        let call: unsafe extern "C" fn(Object, Object) -> Object = library.get(c"PyObject_CallObject")?;
+        let imported = !find(modules(), c"gc".as_ptr()).is_null();
+        if imported || INIT_GC.load(Ordering::Relaxed).is_null() {
+            // Nobody would tell when a program looks at it.
+            return Ok(());
+        }
+        let gc = import(c"gc".as_ptr());
+        if gc.is_null() {
+            return Err(Error::other("the interpreter has no module gc"));
+        }
+        let (freeze, unfreeze) = (attribute(gc, c"freeze".as_ptr()), attribute(gc, c"unfreeze".as_ptr()));
+        if freeze.is_null() || unfreeze.is_null() || remove(modules(), c"gc".as_ptr()) != 0 {
+            return Err(Error::other("the interpreter's module gc is not the usual one"));
+        }
+        if call(freeze, null_mut()).is_null() {
+            return Err(Error::other("gc.freeze failed"));
+        }
+        UNFREEZE.store(unfreeze, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Puts [`init_gc`] in the place of the module's own function.
+///
+/// # Safety
+/// The interpreter `library` has not started.
+unsafe fn watch_gc(library: &Library) -> Result<()> {
+    // SAFETY: the table is an array of entries that ends with one without a name; nobody else reads it yet.
+    unsafe {
+        CALL.store(library.address(c"PyObject_CallObject")?, Ordering::Relaxed);
+        let table: *const *mut BuiltIn = library.address(c"PyImport_Inittab")?.cast();
+        let mut entry = *table;
+        while !entry.is_null() && !(*entry).name.is_null() {
+            if CStr::from_ptr((*entry).name) == c"gc"
+                && let Some(init) = (*entry).init.replace(init_gc)
+            {
+                INIT_GC.store(init as *mut c_void, Ordering::Relaxed);
+            }
+            entry = entry.add(1);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the module `gc` for a program that imports it.
+unsafe extern "C" fn init_gc() -> Object {
+    let (unfreeze, call) = (UNFREEZE.swap(null_mut(), Ordering::Relaxed), CALL.load(Ordering::Relaxed));
+    let init = INIT_GC.load(Ordering::Relaxed);
+    // SAFETY: both were stored by `watch_gc` from functions of these types before this one could be called; the
+    // interpreter calls it with the GIL held.
+    unsafe {
+        if !unfreeze.is_null() {
+            let call: unsafe extern "C" fn(Object, Object) -> Object = std::mem::transmute(call);
+            call(unfreeze, null_mut());
+        }
+        let init: InitModule = std::mem::transmute(init);
+        init()
+    }
+}
+
+/// A loaded library; never unloaded.
+struct Library(*mut c_void);
+
+impl Library {
+    /// # Safety
+    /// Loading it runs its initialisers.
+    unsafe fn open(path: &CStr) -> Result<Self> {
+        // SAFETY: `path` is NUL-terminated; global, since extension modules look there for the interpreter.
+        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+        if handle.is_null() { Err(load_error()) } else { Ok(Self(handle)) }
+    }
+
+    fn address(&self, name: &CStr) -> Result<*mut c_void> {
+        // SAFETY: the handle is one of dlopen's, `name` is NUL-terminated.
+        let address = unsafe { libc::dlsym(self.0, name.as_ptr()) };
+        if address.is_null() { Err(load_error()) } else { Ok(address) }
+    }
+
+    /// # Safety
+    /// `F` is the type of the function `name`, as a function pointer.
+    unsafe fn get<F: Copy>(&self, name: &CStr) -> Result<F> {
+        assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
+        let address = self.address(name)?;
+        // SAFETY: the caller's promise; both are pointers of the same size.
+        Ok(unsafe { std::mem::transmute_copy(&address) })
+    }
+}
+
+fn load_error() -> Error {
+    // SAFETY: dlerror returns NULL or a NUL-terminated string that is valid until the next call.
+    let message = unsafe { libc::dlerror() };
+    if message.is_null() {
+        return Error::other("cannot load the interpreter");
+    }
+    // SAFETY: see above.
+    Error::other(unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned())
+}
