@@ -31,8 +31,18 @@ type Configuration = [u64; 1024];
 
 /// An interpreter that has started and not yet looked at its program.
 pub(in super::super) struct Cpython {
+    objects: Objects,
     after_fork_child: unsafe extern "C" fn(),
     run_main: unsafe extern "C" fn() -> c_int,
+}
+
+/// What is needed to call into modules.
+struct Objects {
+    modules: unsafe extern "C" fn() -> Object,
+    find: unsafe extern "C" fn(Object, *const c_char) -> Object,
+    attribute: unsafe extern "C" fn(Object, *const c_char) -> Object,
+    call: unsafe extern "C" fn(Object, Object) -> Object,
+    clear_error: unsafe extern "C" fn(),
 }
 
 /// `gc.unfreeze`, once objects are frozen; not owned by anybody else.
@@ -61,6 +71,7 @@ impl Cpython {
         unsafe {
             let library = Library::open(&path)?;
             let this = Self {
+                objects: Objects::of(&library)?,
                 after_fork_child: library.get(c"PyOS_AfterFork_Child")?,
                 run_main: library.get(c"Py_RunMain")?,
             };
@@ -89,7 +100,7 @@ impl Cpython {
             set_argv(&raw mut *config, count, pointers.as_ptr()).check()?;
             initialize(&raw const *config).check()?;
             clear(&raw mut *config);
-            freeze(&library)?;
+            this.objects.freeze(&library)?;
             // Held in this process for ever: it forks and does nothing else.
             before_fork();
             Ok(this)
@@ -104,6 +115,7 @@ impl Cpython {
         // SAFETY: the caller's promise, and that of `start`.
         unsafe {
             (self.after_fork_child)();
+            self.objects.name_main_thread();
             (self.run_main)()
         }
     }
@@ -120,41 +132,92 @@ impl Status {
     }
 }
 
-/// Keeps the garbage collector from looking at what start-up has made, which would have the child copy all of it. That
-/// can be seen through the module `gc`: whoever imports it finds everything unfrozen.
-///
-/// # Safety
-/// The interpreter `library` has started, and this thread holds the GIL.
-unsafe fn freeze(library: &Library) -> Result<()> {
-    // SAFETY: the caller's promise; objects are used while they are owned or borrowed from a living owner.
-    unsafe {
-        let modules: unsafe extern "C" fn() -> Object = library.get(c"PyImport_GetModuleDict")?;
-        let find: unsafe extern "C" fn(Object, *const c_char) -> Object =
-            library.get(c"PyDict_GetItemString")?;
-        let remove: unsafe extern "C" fn(Object, *const c_char) -> c_int =
-            library.get(c"PyDict_DelItemString")?;
-        let import: unsafe extern "C" fn(*const c_char) -> Object = library.get(c"PyImport_ImportModule")?;
-        let attribute: unsafe extern "C" fn(Object, *const c_char) -> Object =
-            library.get(c"PyObject_GetAttrString")?;
-        let call: unsafe extern "C" fn(Object, Object) -> Object = library.get(c"PyObject_CallObject")?;
-        let imported = !find(modules(), c"gc".as_ptr()).is_null();
-        if imported || INIT_GC.load(Ordering::Relaxed).is_null() {
-            // Nobody would tell when a program looks at it.
-            return Ok(());
+impl Objects {
+    /// # Safety
+    /// The library is CPython's.
+    unsafe fn of(library: &Library) -> Result<Self> {
+        // SAFETY: these are the functions' documented types.
+        unsafe {
+            Ok(Self {
+                modules: library.get(c"PyImport_GetModuleDict")?,
+                find: library.get(c"PyDict_GetItemString")?,
+                attribute: library.get(c"PyObject_GetAttrString")?,
+                call: library.get(c"PyObject_CallObject")?,
+                clear_error: library.get(c"PyErr_Clear")?,
+            })
         }
-        let gc = import(c"gc".as_ptr());
-        if gc.is_null() {
-            return Err(Error::other("the interpreter has no module gc"));
+    }
+
+    /// Keeps the garbage collector from looking at what start-up has made, which would have the child copy all of it.
+    /// That can be seen through the module `gc`: whoever imports it finds everything unfrozen. The program's own
+    /// module is not frozen: its end is when the objects of most programs are collected.
+    ///
+    /// # Safety
+    /// The interpreter `library` has started, and this thread holds the GIL.
+    unsafe fn freeze(&self, library: &Library) -> Result<()> {
+        let Self { modules, find, attribute, call, .. } = self;
+        // SAFETY: the caller's promise; objects are used while they are owned or borrowed from a living owner. Those
+        // that are tracked anew are modules and their dictionaries, which always are.
+        unsafe {
+            let remove: unsafe extern "C" fn(Object, *const c_char) -> c_int =
+                library.get(c"PyDict_DelItemString")?;
+            let import: unsafe extern "C" fn(*const c_char) -> Object =
+                library.get(c"PyImport_ImportModule")?;
+            let dictionary: unsafe extern "C" fn(Object) -> Object = library.get(c"PyModule_GetDict")?;
+            let untrack: unsafe extern "C" fn(Object) = library.get(c"PyObject_GC_UnTrack")?;
+            let track: unsafe extern "C" fn(Object) = library.get(c"PyObject_GC_Track")?;
+            let imported = !find(modules(), c"gc".as_ptr()).is_null();
+            let main = find(modules(), c"__main__".as_ptr());
+            if imported || main.is_null() || INIT_GC.load(Ordering::Relaxed).is_null() {
+                // Nobody would tell when a program looks at it.
+                return Ok(());
+            }
+            let gc = import(c"gc".as_ptr());
+            if gc.is_null() {
+                return Err(Error::other("the interpreter has no module gc"));
+            }
+            let (freeze, unfreeze) = (attribute(gc, c"freeze".as_ptr()), attribute(gc, c"unfreeze".as_ptr()));
+            if freeze.is_null() || unfreeze.is_null() || remove(modules(), c"gc".as_ptr()) != 0 {
+                return Err(Error::other("the interpreter's module gc is not the usual one"));
+            }
+            if call(freeze, null_mut()).is_null() {
+                return Err(Error::other("gc.freeze failed"));
+            }
+            for object in [main, dictionary(main)] {
+                untrack(object);
+                track(object);
+            }
+            UNFREEZE.store(unfreeze, Ordering::Relaxed);
+            Ok(())
         }
-        let (freeze, unfreeze) = (attribute(gc, c"freeze".as_ptr()), attribute(gc, c"unfreeze".as_ptr()));
-        if freeze.is_null() || unfreeze.is_null() || remove(modules(), c"gc".as_ptr()) != 0 {
-            return Err(Error::other("the interpreter's module gc is not the usual one"));
+    }
+
+    /// Has the module `threading`, where start-up has brought it, know the kernel's number of this thread: some
+    /// versions leave it as it was before the fork.
+    ///
+    /// # Safety
+    /// The interpreter runs in this process, and this thread holds the GIL.
+    unsafe fn name_main_thread(&self) {
+        let Self { modules, find, attribute, call, clear_error } = self;
+        // SAFETY: the caller's promise; what a failed step leaves is cleared, and no step follows it.
+        unsafe {
+            let threading = find(modules(), c"threading".as_ptr());
+            if threading.is_null() {
+                return;
+            }
+            let named = [attribute(threading, c"main_thread".as_ptr())]
+                .into_iter()
+                .filter(|found| !found.is_null())
+                .map(|main_thread| call(main_thread, null_mut()))
+                .filter(|thread| !thread.is_null())
+                .map(|thread| attribute(thread, c"_set_native_id".as_ptr()))
+                .filter(|set| !set.is_null())
+                .map(|set| call(set, null_mut()))
+                .any(|result| !result.is_null());
+            if !named {
+                clear_error();
+            }
         }
-        if call(freeze, null_mut()).is_null() {
-            return Err(Error::other("gc.freeze failed"));
-        }
-        UNFREEZE.store(unfreeze, Ordering::Relaxed);
-        Ok(())
     }
 }
 
