@@ -188,8 +188,7 @@ fn is_fork_server(pid: u32) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     // The inits it forks have its command line and namespaces of their own.
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    line.split(|&byte| byte == 0).nth(2) == Some(b"fork-server")
-        && namespace(&pid.to_string()) == namespace("self")
+    line.split(|&byte| byte == 0).nth(2) == Some(b"fork") && namespace(&pid.to_string()) == namespace("self")
 }
 
 /// The fork servers of a launcher.

@@ -1,6 +1,7 @@
 //! System calls that neither std nor nix wraps.
 
 use std::ffi::CString;
+use std::fs;
 use std::io::{Error, Result};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -127,19 +128,21 @@ pub(super) fn set_name(name: &str) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
 }
 
-/// Has `/proc/self/cmdline` of this process and its children show `argv`, where that is allowed.
+/// Has `/proc/self/cmdline` of this process and its children show `argv`: it is written over the process's own
+/// arguments, if it is exactly as long. Not vital.
 pub(super) fn set_command_line(argv: &[String]) {
-    // Never given back: the kernel reads it whenever it is asked.
-    let line: &'static [u8] =
-        argv.iter().flat_map(|argument| [argument, "\0"]).collect::<String>().leak().as_bytes();
-    let range = line.as_ptr_range();
-    // SAFETY: the kernel is told of memory that stays mapped. The start comes first: the range must never be negative,
-    // and what it was lies above, on the stack.
-    unsafe {
-        for (what, address) in
-            [(libc::PR_SET_MM_ARG_START, range.start), (libc::PR_SET_MM_ARG_END, range.end)]
-        {
-            libc::prctl(libc::PR_SET_MM, what as libc::c_ulong, address, 0, 0);
+    let line: Vec<u8> = argv.iter().flat_map(|argument| argument.bytes().chain([0])).collect();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    // Counted from the state, which is field 3 of proc(5): arg_start 48, arg_end 49.
+    let field = |index| fields.split(' ').nth(index)?.parse::<usize>().ok();
+    let (Some(start), Some(end)) = (field(45), field(46)) else { return };
+    if start != 0 && end.checked_sub(start) == Some(line.len()) {
+        // SAFETY: the kernel put the arguments there, in writable memory of exactly this length; whoever wanted them has
+        // read them, and no other thread runs.
+        unsafe {
+            let place = std::ptr::with_exposed_provenance_mut::<u8>(start);
+            place.copy_from_nonoverlapping(line.as_ptr(), line.len());
         }
     }
 }

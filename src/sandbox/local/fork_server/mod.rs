@@ -30,7 +30,7 @@ use super::jail::STACK_BYTES;
 use super::protocol::{Interpreter, Surroundings, View, receive, send};
 
 /// The second argument that turns a launcher into a fork server.
-pub(super) const ARGUMENT: &str = "fork-server";
+pub(super) const ARGUMENT: &str = "fork";
 /// Most fork servers at once.
 const MOST: usize = 4;
 /// After this time without a job a fork server is ended.
@@ -201,9 +201,16 @@ impl Server {
 /// Starts a fork server: this program's file, executed anew.
 fn start(interpreter: &Interpreter, template: &OwnedFd, launcher: &OwnedFd) -> Result<(Pid, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let arguments = [super::LAUNCHER_ARGUMENT, ARGUMENT];
+    // Its own name makes its command line as long as that of the programs, which is written over it.
+    let length =
+        |arguments: &mut dyn Iterator<Item = usize>| arguments.map(|length| length + 1).sum::<usize>();
+    let wanted = length(&mut interpreter.argv.iter().map(String::len));
+    let name = wanted.saturating_sub(1 + length(&mut arguments.iter().map(|argument| argument.len())));
     let mut command = Command::new("/proc/self/exe");
     command
-        .args([super::LAUNCHER_ARGUMENT, ARGUMENT])
+        .arg0(format!("{:-<name$.name$}", "autocodegen"))
+        .args(arguments)
         .env_clear()
         .envs(interpreter.env.iter().cloned())
         .stdin(Stdio::from(theirs))
