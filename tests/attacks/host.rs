@@ -184,19 +184,11 @@ pub fn left_behind(launcher: u32) -> Vec<String> {
 }
 
 /// Whether a process is an interpreter that waits to be forked: those stay, without anything of a job, for a while.
-fn is_fork_server(pid: u32) -> bool {
+pub fn is_fork_server(pid: u32) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     // The inits it forks have its command line and namespaces of their own.
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     line.split(|&byte| byte == 0).nth(2) == Some(b"fork") && namespace(&pid.to_string()) == namespace("self")
-}
-
-/// The fork servers of a launcher.
-pub fn fork_servers(launcher: u32) -> Vec<i32> {
-    let children =
-        fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).unwrap_or_default();
-    let children = children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap());
-    children.filter(|&pid| is_fork_server(pid)).map(|pid| pid as i32).collect()
 }
 
 /// Groups below a launcher's own.

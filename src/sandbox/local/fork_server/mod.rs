@@ -203,10 +203,7 @@ fn start(interpreter: &Interpreter, template: &OwnedFd, launcher: &OwnedFd) -> R
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     let arguments = [super::LAUNCHER_ARGUMENT, ARGUMENT];
     // Its own name makes its command line as long as that of the programs, which is written over it.
-    let length =
-        |arguments: &mut dyn Iterator<Item = usize>| arguments.map(|length| length + 1).sum::<usize>();
-    let wanted = length(&mut interpreter.argv.iter().map(String::len));
-    let name = wanted.saturating_sub(1 + length(&mut arguments.iter().map(|argument| argument.len())));
+    let name = interpreter.argv.join(" ").len().saturating_sub(1 + arguments.join(" ").len());
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0(format!("{:-<name$.name$}", "autocodegen"))
