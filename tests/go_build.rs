@@ -33,7 +33,7 @@ fn plain(go: &mut Language) {
 
 /// What is the same in each run of the same program.
 fn essence(verdict: &Verdict) -> impl PartialEq + std::fmt::Debug {
-    let varies = Regex::new(r"0x[0-9a-f]+|[0-9.]+s\b").unwrap();
+    let varies = Regex::new(r"0x[0-9a-f]+|[0-9.]+s\b|goroutine \d+").unwrap();
     let steady = |text: &str| varies.replace_all(text, "_").into_owned();
     let Verdict { outcome, stdout, stderr, compile_message, exit_code, signal, .. } = verdict;
     (*outcome, steady(stdout), steady(stderr), compile_message.clone(), *exit_code, *signal)
@@ -101,8 +101,9 @@ async fn ordinary_programs_take_the_short_way() {
     // The go command gives each program another build id.
     let id = async |imports: &str, body: &str| {
         let tell = "text, _ := os.ReadFile(\"/proc/self/exe\")\n\t_, text, _ = bytes.Cut(text, []byte(\"Go build ID: \"))\n\tprintln(string(text[:80]))";
-        let source =
-            format!("package main\n\nimport (\n\t\"bytes\"\n\t\"os\"\n{imports})\n\nfunc {body} {{\n\t{tell}\n}}\n");
+        let source = format!(
+            "package main\n\nimport (\n\t\"bytes\"\n\t\"os\"\n{imports})\n\nfunc {body} {{\n\t{tell}\n}}\n"
+        );
         let job = Job { language: "go".to_owned(), source, ..Job::default() };
         let verdict = ours.run(&job).await.unwrap();
         assert_eq!(verdict.outcome, Outcome::Passed, "{verdict:?}");

@@ -86,7 +86,8 @@ impl Test {
 
 /// The number of the first line that differs.
 fn first_difference(expected: &str, printed: &str) -> Option<usize> {
-    let lines = |text: &str| text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    let lines =
+        |text: &str| text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
     let (expected, printed) = (lines(expected), lines(printed));
     let same = expected.iter().zip(&printed).take_while(|(a, b)| a == b).count();
     (same < expected.len().max(printed.len())).then_some(same + 1)

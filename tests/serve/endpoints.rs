@@ -117,7 +117,8 @@ async fn a_batch_of_inputs_compiles_its_program_once() {
         ],
     });
     let answer = server.ask("/batch", mixed).await;
-    let outcomes: Vec<_> = answer["results"].as_array().unwrap().iter().map(|r| &r["verdict"]["outcome"]).collect();
+    let outcomes: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|r| &r["verdict"]["outcome"]).collect();
     assert_eq!(outcomes, ["PASSED", "WRONG_ANSWER"]);
 }
 

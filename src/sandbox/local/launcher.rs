@@ -167,7 +167,10 @@ impl Launcher {
                 let pack = fds.into_iter().next();
                 let (next, tree) = (None, None);
                 let (slot, workspace) = (0, None);
-                self.open(work, Work { surroundings, slot, workspace, files, pack, packed, steps, next, tree });
+                self.open(
+                    work,
+                    Work { surroundings, slot, workspace, files, pack, packed, steps, next, tree },
+                );
                 Ok(())
             }
             Request::Step(step) => match self.start(&step, fds) {

@@ -50,8 +50,9 @@ impl Pack {
         }
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
-            for found in fs::read_dir(root.join(&folder))? {
-                let found = found?;
+            let found = fs::read_dir(root.join(&folder))?.take(MOST_ENTRIES + 1);
+            // The newest comes first: a copy made in the order of making is listed in the same order.
+            for found in found.collect::<Result<Vec<_>>>()?.into_iter().rev() {
                 let path = folder.join(found.file_name());
                 let Some(entry) = Entry::of(&path, &found.metadata()?) else { return Ok(None) };
                 match entry.length {
