@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use autocodegen::sandbox::Sandbox;
-use autocodegen::sandbox::job::{Job, Outcome, Verdict};
+use autocodegen::sandbox::job::{Job, Verdict};
 use autocodegen::sandbox::language::{Language, Languages};
 use autocodegen::sandbox::local::{LocalSandbox, Options};
 use autocodegen::sandbox::toolchain;
@@ -89,30 +89,4 @@ async fn verdicts_are_those_of_the_go_command() {
             assert_eq!(essence(&got), essence(&wanted), "{job:?}");
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn ordinary_programs_take_the_short_way() {
-    let languages = Languages::embedded().unwrap();
-    if let Err(missing) = toolchain::find(languages.get("go").unwrap()) {
-        return common::skip("go", &missing.to_string());
-    }
-    let ours = sandbox(|_| ());
-    // The go command gives each program another build id.
-    let id = async |imports: &str, body: &str| {
-        let tell = "text, _ := os.ReadFile(\"/proc/self/exe\")\n\t_, text, _ = bytes.Cut(text, []byte(\"Go build ID: \"))\n\tprintln(string(text[:80]))";
-        let source = format!(
-            "package main\n\nimport (\n\t\"bytes\"\n\t\"os\"\n{imports})\n\nfunc {body} {{\n\t{tell}\n}}\n"
-        );
-        let job = Job { language: "go".to_owned(), source, ..Job::default() };
-        let verdict = ours.run(&job).await.unwrap();
-        assert_eq!(verdict.outcome, Outcome::Passed, "{verdict:?}");
-        verdict.stderr
-    };
-    let plain = id("", "main()").await;
-    assert!(plain.len() > 80);
-    assert_eq!(id("\t_ \"net/http\"\n", "main()").await, plain);
-    assert_ne!(id("\t_ \"go/types\"\n", "main()").await, plain);
-    let test = id("\t\"testing\"\n", "TestOne(t *testing.T)").await;
-    assert_eq!(id("\t\"testing\"\n\t_ \"sort\"\n", "TestTwo(*testing.T)").await, test);
 }
