@@ -57,6 +57,7 @@ impl Sandbox for Loud {
             limits: None,
             usage: Usage::default(),
             compile_usage: None,
+            compile_reused: false,
             toolchain: "loud 1".into(),
             isolation: "none".into(),
         };

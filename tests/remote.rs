@@ -135,6 +135,7 @@ async fn what_our_own_service_adds_is_taken_over() {
     let usage = json!({ "wall_ms": 7, "cpu_ms": 6, "peak_rss_bytes": 5 });
     let added = json!({
         "reason": "because", "invalid_utf8": true, "truncated": true, "usage": usage, "compile_usage": usage,
+        "compile_reused": true,
         "toolchain": "Python 9", "isolation": "a wall",
     });
     answer["exec_outcome"] = json!("WRONG_ANSWER");
@@ -143,7 +144,7 @@ async fn what_our_own_service_adds_is_taken_over() {
     }
     let verdict = ask(Service::default().answers(answer)).await.unwrap();
     assert_eq!((verdict.outcome, verdict.reason.as_str()), (Outcome::WrongAnswer, "because"));
-    assert!(verdict.invalid_utf8 && verdict.truncated);
+    assert!(verdict.invalid_utf8 && verdict.truncated && verdict.compile_reused);
     assert_eq!((verdict.usage.wall_ms, verdict.compile_usage), (7, Some(verdict.usage)));
     assert_eq!((verdict.toolchain.as_str(), verdict.isolation.as_str()), ("Python 9", "a wall"));
 }

@@ -71,6 +71,7 @@ impl Default for ConstantSandbox {
                 limits: None,
                 usage: Usage::default(),
                 compile_usage: None,
+                compile_reused: false,
                 toolchain: "none".into(),
                 isolation: "none".into(),
             },

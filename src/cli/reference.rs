@@ -143,6 +143,7 @@ fn verdict(result: &Value) -> Verdict {
             peak_rss_bytes: extensions["process_peak_memory"].as_u64().unwrap_or_default(),
         },
         compile_usage: None,
+        compile_reused: false,
         toolchain: String::new(),
         isolation: String::new(),
     }

@@ -180,6 +180,9 @@ fn verdict_json(verdict: &Verdict) -> Map<String, Value> {
     if let Some(Usage { wall_ms, cpu_ms, peak_rss_bytes }) = verdict.compile_usage {
         put("compile", json!({ "wall_ms": wall_ms, "cpu_ms": cpu_ms, "peak_rss_bytes": peak_rss_bytes }));
     }
+    if verdict.compile_reused {
+        put("compile_reused", json!(true));
+    }
     put("limits", json!(verdict.limits));
     put("toolchain", json!(verdict.toolchain));
     put("isolation", json!(verdict.isolation));

@@ -48,7 +48,8 @@ impl Tally {
                 self.busy_ms += reply.latency_ms;
             }
             Answer::Sandbox(verdict) => {
-                let compiling = verdict.compile_usage.map_or(0, |usage| usage.wall_ms);
+                let compiled = verdict.compile_usage.filter(|_| !verdict.compile_reused);
+                let compiling = compiled.map_or(0, |usage| usage.wall_ms);
                 self.busy_ms += verdict.usage.wall_ms + compiling;
             }
         }

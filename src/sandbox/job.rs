@@ -169,6 +169,9 @@ pub struct Verdict {
     /// Usage of compiling, where the language compiles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compile_usage: Option<Usage>,
+    /// Whether that was used for an earlier job with the same compile step, whose result this job was given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compile_reused: bool,
     /// Toolchain version, e.g. `Python 3.11.7`.
     pub toolchain: String,
     /// Isolation in force, e.g. `namespaces+cgroup-v1+seccomp`.

@@ -95,6 +95,34 @@ async fn programs_read_what_they_are_given() {
 }
 
 #[tokio::test]
+async fn a_batch_of_inputs_compiles_its_program_once() {
+    let Some(server) = Server::start("batch_inputs", &["--jobs", "2"]) else { return };
+    let source = "#include <iostream>\nint main() { int n; std::cin >> n; std::cout << 2 * n << std::endl; }";
+    let test = |n: i32| json!({ "stdin": n.to_string(), "expected_stdout": format!("{}  \n\n", 2 * n) });
+    let mut tests: Vec<_> = (0..10).map(test).collect();
+    tests[3]["expected_stdout"] = json!("7");
+    let answer = server.ask("/batch", json!({ "language": "cpp", "source": source, "tests": tests })).await;
+    let verdicts: Vec<_> = answer["results"].as_array().unwrap().iter().map(|r| &r["verdict"]).collect();
+    assert_eq!(answer["passed"], 9, "{answer}");
+    assert_eq!(
+        (&verdicts[3]["outcome"], &verdicts[3]["stdout"], &verdicts[3]["reason"]),
+        (&json!("WRONG_ANSWER"), &json!("6\n"), &json!("stdout is not the expected from line 1 on"))
+    );
+    assert_eq!(verdicts.iter().filter(|verdict| verdict["compile_reused"] == true).count(), 9);
+    assert_eq!(server.metric("autocodegen_sandbox_compiles_reused_total{language=\"cpp\"}").await, 9.0);
+
+    let mixed = json!({
+        "language": "python", "source": "n = int(input())", "tests": [
+            { "stdin": "4", "tests": "assert n == 4" }, { "stdin": "5", "tests": "assert n == 4" },
+        ],
+    });
+    let answer = server.ask("/batch", mixed).await;
+    let outcomes: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|r| &r["verdict"]["outcome"]).collect();
+    assert_eq!(outcomes, ["PASSED", "WRONG_ANSWER"]);
+}
+
+#[tokio::test]
 async fn a_batch_answers_every_test_in_order() {
     let Some(server) = Server::start("batch", &["--jobs", "2"]) else { return };
     let mut batch = json!({
@@ -138,6 +166,7 @@ async fn a_batch_answers_every_test_in_order() {
         ("lang", json!("cobol")),
         ("func_code", Value::Null),
         ("tests", json!([])),
+        ("tests", json!([{ "input": "1" }])),
         ("tests", json!("assert True")),
         ("tests", json!(["assert True", 5])),
         ("tests", json!(vec![""; 1025])),

@@ -38,6 +38,7 @@ impl Sandbox for Failing {
             limits: None,
             usage: Usage::default(),
             compile_usage: None,
+            compile_reused: false,
             toolchain: "none".to_owned(),
             isolation: "none".to_owned(),
         };

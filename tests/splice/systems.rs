@@ -45,6 +45,13 @@ fn cpp_takes_precompiled_headers_that_the_program_starts_with() {
 }
 
 #[test]
+fn rust_programs_with_an_allocator_are_linked_statically() {
+    let way = |solution: &str| splice("rust", solution, "fn main() {}").compile.unwrap().join(" ");
+    assert!(way("fn f() {}").contains("prefer-dynamic=yes"));
+    assert!(way("#[global_allocator]\nstatic A: S = S;").contains("prefer-dynamic=no"));
+}
+
+#[test]
 fn rust_is_built_as_tests_when_it_has_some() {
     let is_test = |solution: &str, tests: &str| {
         splice("rust", solution, tests).compile.unwrap().contains(&"--test".to_owned())

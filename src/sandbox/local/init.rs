@@ -19,6 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, Uid, geteuid, pipe2, read, seteuid, setgroups, write};
 
 use super::jail::{Doing, Failure, Jail, Kind, Program};
+use super::pack::unpack;
 use super::protocol::{Interpreter, Order, Surroundings, Word, receive, send};
 use super::sys;
 use super::template::{JOBS, LOWER, USER_ID, bind};
@@ -82,7 +83,7 @@ fn init(
     let workspace = enter(jail, tree, surroundings)?;
     // Supplementary groups can only be dropped by a privileged launcher; a user namespace has none to give.
     let _ = setgroups(&[]);
-    let Some((order, fds)) = receive::<Order>(channel.as_fd()).doing("receive the order")? else {
+    let Some((order, mut fds)) = receive::<Order>(channel.as_fd()).doing("receive the order")? else {
         return Ok(());
     };
     if let Some((Interpreter { argv, env, .. }, _)) = jail.interpreter
@@ -90,8 +91,11 @@ fn init(
     {
         return Err(Failure("the order is not for this interpreter".to_owned()));
     }
-    workspace::fill(&jail.directory(&workspace), jail.owner(), &order.files)
-        .doing("write the job's files")?;
+    let work = jail.directory(&workspace);
+    workspace::fill(&work, jail.owner(), &order.files).doing("write the job's files")?;
+    if let Some(pack) = order.packed.then(|| fds.pop()).flatten() {
+        unpack(pack, &work, jail.owner()).doing("unpack the job's files")?;
+    }
     let tree = order.keep.then(|| fs::File::open("/proc/self/ns/mnt")).transpose();
     let tree = tree.doing("keep the mount namespace")?;
     let (program, started) = start(jail, &workspace, &order, fds, channel)?;
@@ -101,8 +105,20 @@ fn init(
         return Err(Failure("the program's process ended before it was executed".to_owned()));
     }
     let init_cpu_ms = sys::own_cpu_ms().doing("read the clock")?;
-    let tree: Vec<_> = tree.iter().map(AsFd::as_fd).collect();
+    let left = order.keep.then(|| left_in(&work)).transpose().doing("look at the work folder")?;
+    let left = left.flatten();
+    let tree: Vec<_> = tree.iter().chain(&left).map(AsFd::as_fd).collect();
     send(channel.as_fd(), &Word::Ended { status, init_cpu_ms }, &tree).doing("report")
+}
+
+/// The work folder, if the program has left nothing in the other places that are the job's own.
+fn left_in(work: &Path) -> Result<Option<fs::File>, Error> {
+    for other in ["/tmp", "/dev/shm"] {
+        if fs::read_dir(other)?.next().is_some() {
+            return Ok(None);
+        }
+    }
+    fs::File::open(work).map(Some)
 }
 
 /// Forks the program and lets go of its descriptors. Returns its pid and a pipe that holds a byte once it was about to

@@ -1,6 +1,7 @@
 //! From how a program ended to what that means. Pure: no I/O, no clocks.
 
 use std::borrow::Cow;
+use std::os::fd::OwnedFd;
 
 use nix::sys::signal::Signal;
 
@@ -13,6 +14,8 @@ use crate::sandbox::language::Language;
 #[derive(Debug)]
 pub(super) struct Run {
     pub report: Report,
+    /// The work folder as the step has left it, where another step follows and nothing was left elsewhere.
+    pub left: Option<OwnedFd>,
     pub limits: Limits,
     pub stdout: Captured,
     pub stderr: Captured,
@@ -141,6 +144,7 @@ mod tests {
                 peak_rss_bytes: 0,
                 waited_ms: 0,
             },
+            left: None,
             limits: LIMITS,
             stdout: Captured::default(),
             stderr: Captured { bytes: stderr.into(), truncated: false },

@@ -24,7 +24,7 @@ use super::jail;
 use super::pool::{Pool, Ready};
 use super::process_tree::Sample;
 use super::protocol::{
-    Content, Exceeded, Level, Order, Reply, Request, Step, Surroundings, Word, receive, send,
+    Content, Exceeded, Level, Limits, Order, Reply, Request, Step, Surroundings, Word, receive, send,
 };
 use super::running::{Running, Waiting};
 use super::sys;
@@ -95,6 +95,10 @@ struct Work {
     workspace: Option<Workspace>,
     /// To be written by its first jail.
     files: Vec<(String, Content)>,
+    /// To be unpacked by its first jail.
+    pack: Option<OwnedFd>,
+    /// The memory that takes, bytes.
+    packed: u64,
     /// Steps still to come.
     steps: usize,
     /// The jail for the next of them, or why there is none.
@@ -163,8 +167,14 @@ impl Launcher {
     fn handle(&mut self, request: Request, fds: Vec<OwnedFd>, socket: BorrowedFd<'_>) -> Result<()> {
         match request {
             Request::Configure { .. } => Err(Error::other("configured twice")),
-            Request::Open { work, surroundings, files, steps } => {
-                self.open(work, surroundings, files, steps);
+            Request::Open { work, surroundings, files, packed, steps } => {
+                let pack = fds.into_iter().next();
+                let (next, tree) = (None, None);
+                let (slot, workspace) = (0, None);
+                self.open(
+                    work,
+                    Work { surroundings, slot, workspace, files, pack, packed, steps, next, tree },
+                );
                 Ok(())
             }
             Request::Step(step) => match self.start(&step, fds) {
@@ -184,8 +194,8 @@ impl Launcher {
         }
     }
 
-    fn open(&mut self, id: u64, surroundings: Surroundings, files: Vec<(String, Content)>, steps: usize) {
-        let mut work = Work { surroundings, slot: 0, workspace: None, files, steps, next: None, tree: None };
+    /// Takes in a job that has neither a jail nor a folder yet.
+    fn open(&mut self, id: u64, mut work: Work) {
         let view = work.surroundings.view.clone();
         if self.pool.has_namespaces() {
             work.next = Some(match self.pool.take(&work.surroundings) {
@@ -224,12 +234,16 @@ impl Launcher {
             }
         }
         if let Some(group) = &next.group {
-            group.limit(&step.limits)?;
+            // A compiler's own step has paid for what it made.
+            let memory_bytes = step.limits.memory_bytes.saturating_add(work.packed);
+            group.limit(&Limits { memory_bytes, ..step.limits })?;
         }
         work.steps = work.steps.saturating_sub(1);
         let keep = self.pool.has_namespaces() && work.steps > 0;
-        let order = Order { files: std::mem::take(&mut work.files), step: step.clone(), keep };
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let pack = work.pack.take();
+        let files = std::mem::take(&mut work.files);
+        let order = Order { files, packed: pack.is_some(), step: step.clone(), keep };
+        let fds: Vec<_> = fds.iter().chain(&pack).map(AsFd::as_fd).collect();
         let started = Instant::now();
         if send(next.channel.as_fd(), &order, &fds).is_err() {
             let why = last_word(&next);
@@ -246,6 +260,8 @@ impl Launcher {
             listening: true,
             word: None,
             tree: None,
+            left: None,
+            packed: work.packed,
             in_namespaces: self.pool.has_namespaces(),
             started,
             next_look: started,
@@ -275,7 +291,8 @@ impl Launcher {
             return Ok(());
         }
         let Some(mut running) = self.running.remove(&pid) else { return Ok(()) };
-        send(socket, &reply(&running, None), &[])?;
+        let left: Vec<_> = running.left.iter().map(AsFd::as_fd).collect();
+        send(socket, &reply(&running, None), &left)?;
         self.pool.see_off(pid, running.group.take());
         self.follow(&mut running);
         Ok(())
@@ -305,7 +322,8 @@ impl Launcher {
                 let reply = reply(&running, Some(&usage));
                 // Once a step is answered, nothing of it is left.
                 running.group = None;
-                send(socket, &reply, &[])?;
+                let left: Vec<_> = running.left.iter().map(AsFd::as_fd).collect();
+                send(socket, &reply, &left)?;
                 self.follow(&mut running);
             } else {
                 self.pool.ended(pid);

@@ -26,6 +26,7 @@ mod jail;
 mod judge;
 mod landlock;
 mod launcher;
+mod pack;
 mod pool;
 mod process_tree;
 mod protocol;

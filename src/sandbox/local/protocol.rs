@@ -1,7 +1,7 @@
 //! What supervisor and launcher say to each other.
 //!
-//! Packets of JSON on a `SOCK_SEQPACKET` pair; what is too long for a packet (sources may be) travels in a memfd. A
-//! step comes with the write ends of its stdout and stderr pipes, one with input with a memfd of that, and one that
+//! Packets of JSON on a `SOCK_SEQPACKET` pair; what is too long for a packet (sources may be) travels in a memfd, and
+//! what a compiler made in another (see `pack`). A step comes with the write ends of its stdout and stderr pipes, one with input with a memfd of that, and one that
 //! must say when its tests are done with the ends of the pipes by which it does.
 //!
 //! The launcher speaks with the init of a jail in the same way: it sends one [`Order`] and hears one [`Word`].
@@ -25,15 +25,16 @@ const INLINE: u8 = b'i';
 /// First byte of a packet whose message is in a memfd, its first descriptor.
 const IN_MEMFD: u8 = b'm';
 /// Most descriptors of a packet.
-const MOST_FDS: usize = 6;
+const MOST_FDS: usize = 8;
 
 /// What the supervisor asks for. Requests are carried out in order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Request {
     /// First packet: how to isolate, and a private empty folder of the supervisor.
     Configure { isolation: Level, scratch: PathBuf },
-    /// Makes a work folder holding `files`, for this many steps. Answered only when it fails, through the steps.
-    Open { work: u64, surroundings: Surroundings, files: Vec<(String, Content)>, steps: usize },
+    /// Makes a work folder holding `files`, for this many steps, and where the request brings a pack, its files, which
+    /// take `packed` bytes of memory. Answered only when it fails, through the steps.
+    Open { work: u64, surroundings: Surroundings, files: Vec<(String, Content)>, packed: u64, steps: usize },
     /// Runs one program in the work folder. Answered by [`Reply::Done`] or [`Reply::Failed`].
     Step(Step),
     /// Kills a running step; it is still answered.
@@ -122,8 +123,11 @@ pub(super) struct Step {
 pub(super) struct Order {
     /// Files to put into the work folder first, by name.
     pub files: Vec<(String, Content)>,
+    /// Whether a pack, to be put there as well, comes with the order, after what is the step's.
+    pub packed: bool,
     pub step: Step,
-    /// Whether another step of the job follows: the mount namespace comes with the answer then.
+    /// Whether another step of the job follows: the mount namespace comes with the answer then, and the work folder
+    /// if all that the step has left is in there.
     pub keep: bool,
 }
 
@@ -148,7 +152,7 @@ pub(super) enum Reply {
     Ready { isolation: String },
     /// No jail can be made here.
     Unavailable { message: String },
-    /// The step's process tree is gone.
+    /// The step's process tree is gone. The work folder comes along as [`Order::keep`] says.
     Done { step: u64, report: Report },
     /// The sandbox itself failed at this step.
     Failed { step: u64, message: String },

@@ -37,6 +37,10 @@ pub(super) struct Running {
     pub word: Option<Word>,
     /// The step's mount namespace, which comes with the answer where another step follows.
     pub tree: Option<OwnedFd>,
+    /// Its work folder, which comes with that.
+    pub left: Option<OwnedFd>,
+    /// Memory of its control group that is none of the program's, bytes.
+    pub packed: u64,
     /// Whether killing the init kills all of the step.
     pub in_namespaces: bool,
     pub started: Instant,
@@ -118,7 +122,8 @@ impl Running {
         // An init that ends without an answer is told from how it ended.
         if let Ok(Some((word, fds))) = receive(self.channel.as_fd()) {
             self.word = Some(word);
-            self.tree = fds.into_iter().next();
+            let mut fds = fds.into_iter();
+            (self.tree, self.left) = (fds.next(), fds.next());
         }
     }
 
@@ -146,6 +151,11 @@ impl Running {
         }
     }
 
+    /// The most memory the program held, bytes, where the kernel tells.
+    fn peak_bytes(&self, group: &Group) -> Option<u64> {
+        Some(group.peak_bytes()?.saturating_sub(self.packed))
+    }
+
     /// How the step ended. `usage` is what its init and the init's children used, where the init has been waited for.
     ///
     /// # Errors
@@ -158,7 +168,7 @@ impl Running {
         };
         let (cpu_ms, oom_kills, peak) = match &self.group {
             Some(group) => {
-                (group.cpu_ms()?.saturating_sub(init_cpu_ms), group.oom_kills()?, group.peak_bytes())
+                (group.cpu_ms()?.saturating_sub(init_cpu_ms), group.oom_kills()?, self.peak_bytes(group))
             }
             // A killed init has not waited for its children: only samples tell what they used.
             None => {

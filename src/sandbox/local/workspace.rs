@@ -88,10 +88,7 @@ impl Workspace {
 /// Writes a job's files into its work folder, all owned by `owner` where this process may say so.
 pub(super) fn fill(work: &Path, owner: Option<u32>, files: &[(String, Content)]) -> Result<()> {
     for (name, content) in files {
-        let name = Path::new(name);
-        if name.as_os_str().is_empty() || !name.components().all(|c| matches!(c, Component::Normal(_))) {
-            return Err(Error::other(format!("{} is not a name within a folder", name.display())));
-        }
+        let name = name_within(name)?;
         let folders: Vec<_> = name.ancestors().skip(1).filter(|f| !f.as_os_str().is_empty()).collect();
         for folder in folders.into_iter().rev().map(|folder| work.join(folder)) {
             if !folder.exists() {
@@ -106,6 +103,16 @@ pub(super) fn fill(work: &Path, owner: Option<u32>, files: &[(String, Content)])
     Ok(())
 }
 
-fn own(path: &Path, owner: Option<u32>) -> Result<()> {
+/// `name` as a path that cannot lead out of a folder.
+pub(super) fn name_within(name: &str) -> Result<&Path> {
+    let path = Path::new(name);
+    if name.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_))) {
+        return Err(Error::other(format!("{name:?} is not a name within a folder")));
+    }
+    Ok(path)
+}
+
+/// Gives a file to `owner`, where this process may say so.
+pub(super) fn own(path: &Path, owner: Option<u32>) -> Result<()> {
     owner.map_or(Ok(()), |id| chown(path, Some(id), Some(id)))
 }

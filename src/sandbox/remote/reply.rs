@@ -45,6 +45,7 @@ struct Extensions {
     limits: Option<Limits>,
     usage: Option<Usage>,
     compile_usage: Option<Usage>,
+    compile_reused: bool,
     toolchain: Option<String>,
     isolation: Option<String>,
 }
@@ -108,6 +109,7 @@ fn verdict(outcome: Outcome, reply: Reply) -> Verdict {
             peak_rss_bytes: number(&extensions.process_peak_memory).map_or(0, |bytes| bytes as u64),
         }),
         compile_usage: extensions.compile_usage,
+        compile_reused: extensions.compile_reused,
         toolchain: extensions.toolchain.unwrap_or_else(|| "remote".to_owned()),
         isolation: extensions.isolation.unwrap_or_else(|| "remote".to_owned()),
         stdout,

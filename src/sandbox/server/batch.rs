@@ -12,7 +12,7 @@ use super::loose;
 use super::memory::json_held;
 use super::refusal::Refusal;
 use super::runner::outcome_of;
-use crate::sandbox::batch::{Tested, run_batch};
+use crate::sandbox::batch::{Test, Tested, run_batch};
 use crate::sandbox::job::{Job, LimitOverrides, Outcome};
 
 /// Tests of one batch.
@@ -23,7 +23,7 @@ const OUTPUT_BYTES: u64 = 128 << 20;
 
 struct Batch {
     solution: Job,
-    tests: Vec<String>,
+    tests: Vec<Test>,
     fail_fast: bool,
 }
 
@@ -65,6 +65,17 @@ fn told(tested: Tested) -> Value {
     }
 }
 
+/// A test is its code, or an object of what its program is given.
+fn read_test(test: &Value) -> Result<Test, String> {
+    match test {
+        Value::String(tests) => Ok(Test { tests: Some(tests.clone()), ..Test::default() }),
+        Value::Object(_) => {
+            serde_json::from_value(test.clone()).map_err(|error| format!("field `tests`: {error}"))
+        }
+        _ => Err(loose::wrong("tests", "a list of strings and objects", test)),
+    }
+}
+
 fn read(service: &Service, request: &Value) -> Result<Batch, String> {
     let request = loose::object(request)?;
     let either = |ours: &str, reference: &str| match loose::text(request, ours)? {
@@ -74,14 +85,9 @@ fn read(service: &Service, request: &Value) -> Result<Batch, String> {
     let language = service.language(either("language", "lang")?)?;
     let source = either("source", "func_code")?;
     let tests = loose::field(request, "tests").ok_or_else(|| loose::missing("tests"))?;
-    let tests: Vec<String> = match tests.as_array() {
+    let tests: Vec<Test> = match tests.as_array() {
         Some(list) if (1..=MOST_TESTS).contains(&list.len()) => {
-            let text = |test: &Value| {
-                test.as_str()
-                    .map(str::to_owned)
-                    .ok_or_else(|| loose::wrong("tests", "a list of strings", test))
-            };
-            list.iter().map(text).collect::<Result<_, _>>()?
+            list.iter().map(read_test).collect::<Result<_, _>>()?
         }
         _ => return Err(format!("field `tests` must be a list of 1 to {MOST_TESTS} tests")),
     };

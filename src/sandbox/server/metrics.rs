@@ -50,6 +50,7 @@ pub(super) struct Metrics {
     jobs: Family<JobLabels, Counter>,
     faults: Family<CauseLabel, Counter>,
     cancelled: Counter,
+    compiles_reused: Family<LanguageLabel, Counter>,
     output_bytes: Counter,
     job_seconds: Histograms,
     wait_seconds: Histogram,
@@ -74,6 +75,7 @@ impl Metrics {
             jobs: Family::default(),
             faults: Family::default(),
             cancelled: Counter::default(),
+            compiles_reused: Family::default(),
             output_bytes: Counter::default(),
             job_seconds: Family::new_with_constructor(durations),
             wait_seconds: durations(),
@@ -95,6 +97,8 @@ impl Metrics {
         to.register("jobs", "Programs run, by language and outcome", metrics.jobs.clone());
         to.register("faults", "Failures of the sandbox itself, retried or not", metrics.faults.clone());
         to.register("jobs_cancelled", "Programs given up by their clients", metrics.cancelled.clone());
+        let reused = metrics.compiles_reused.clone();
+        to.register("compiles_reused", "Programs that an earlier job's compile step has made", reused);
         let bytes = metrics.output_bytes.clone();
         to.register_with_unit("output", "Size of the programs' kept output", Unit::Bytes, bytes);
         let seconds = metrics.job_seconds.clone();
@@ -130,6 +134,11 @@ impl Metrics {
 
     pub fn cancelled(&self) {
         self.cancelled.inc();
+    }
+
+    /// A job was given what an earlier one has compiled.
+    pub fn reused(&self, language: &str) {
+        self.compiles_reused.get_or_create(&LanguageLabel { language: language.to_owned() }).inc();
     }
 
     /// A job has come to its end, be it a verdict or not.

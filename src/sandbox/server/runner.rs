@@ -94,6 +94,9 @@ impl Runner {
         let time = started.elapsed();
         match &tried.result {
             Ok(verdict) => {
+                if verdict.compile_reused {
+                    self.metrics.reused(&job.language);
+                }
                 let output = verdict.stdout.len() + verdict.stderr.len();
                 self.metrics.ended(&job.language, verdict.outcome, time, output);
             }

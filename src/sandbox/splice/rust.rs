@@ -4,17 +4,23 @@ use super::append::join;
 use super::lex::nested_comment_length;
 use super::{Program, Splicer};
 
-pub(super) const SPLICER: Splicer = Splicer { name: "rust", values: &[], splice, whole };
+pub(super) const SPLICER: Splicer = Splicer { name: "rust", values: &["dynamic"], splice, whole };
 
 fn splice(solution: &str, tests: &str) -> Program {
     let (of_solution, of_tests) = (Entries::of(solution), Entries::of(tests));
     let is_test = of_tests.tests || (of_solution.tests && !of_tests.main);
-    Program { source: join(solution, tests), variant: is_test.then_some("test"), ..Program::default() }
+    program(join(solution, tests), is_test)
 }
 
 fn whole(source: &str) -> Program {
-    let variant = Entries::of(source).tests.then_some("test");
-    Program { source: source.to_owned(), variant, ..Program::default() }
+    program(source.to_owned(), Entries::of(source).tests)
+}
+
+fn program(source: String, is_test: bool) -> Program {
+    // A shared standard library allocates by itself, past an allocator of the program's own.
+    let dynamic = if source.contains("global_allocator") { "no" } else { "yes" };
+    let values = vec![("dynamic", dynamic.to_owned())];
+    Program { source, variant: is_test.then_some("test"), values, ..Program::default() }
 }
 
 /// The ways to run a source.

@@ -18,8 +18,9 @@ use tokio::sync::oneshot;
 use super::super::LAUNCHER_ARGUMENT;
 use super::super::protocol::{Level, Reply, Report, Request, Step, receive, send};
 
-/// How a step came back: its report, or the sandbox's own failure.
-pub(super) type StepReply = std::result::Result<Report, String>;
+/// How a step came back: its report and what it left in the work folder, where another step follows; or the sandbox's
+/// own failure.
+pub(super) type StepReply = std::result::Result<(Report, Option<OwnedFd>), String>;
 
 /// A running launcher. Dropping it ends the launcher with all its jails, and waits for that.
 pub(super) struct Connection {
@@ -114,8 +115,8 @@ impl Connection {
     }
 
     /// Sends a request that is not answered.
-    pub(super) fn tell(&self, request: &Request) -> Result<()> {
-        send(self.socket.as_fd(), request, &[])
+    pub(super) fn tell(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        send(self.socket.as_fd(), request, fds)
     }
 
     /// Starts a step; the answer comes through the receiver, which fails when the launcher dies first.
@@ -152,9 +153,9 @@ impl Drop for Connection {
 
 /// Runs until the launcher is gone, however it went.
 fn deliver_replies(socket: BorrowedFd<'_>, waiting: &Mutex<Waiting>, child: Child) {
-    while let Ok(Some((reply, _))) = receive(socket) {
+    while let Ok(Some((reply, fds))) = receive(socket) {
         let (step, reply) = match reply {
-            Reply::Done { step, report } => (step, Ok(report)),
+            Reply::Done { step, report } => (step, Ok((report, fds.into_iter().next()))),
             Reply::Failed { step, message } => (step, Err(message)),
             Reply::Ready { .. } | Reply::Unavailable { .. } => continue,
         };

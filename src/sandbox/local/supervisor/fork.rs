@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::protocol::Interpreter;
 use super::work::{Command, STARVED};
-use super::{LocalSandbox, Prepared};
+use super::{LocalSandbox, Prepared, Turn};
 use crate::error::Fault;
 use crate::sandbox::job::Verdict;
 use crate::sandbox::language::{Interface, Language};
@@ -44,11 +44,15 @@ impl Prepared<'_> {
 
 impl LocalSandbox {
     /// Runs the job. A fault of a run that was to be forked may be the fork's: the plain command has the last word.
-    pub(super) async fn run_forked_or_plain(&self, job: &Prepared<'_>) -> Result<Verdict, Fault> {
-        match self.run_prepared(job).await {
+    pub(super) async fn run_forked_or_plain(
+        &self,
+        job: &Prepared<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Verdict, Fault> {
+        match self.run_prepared(job, turn).await {
             Err(fault) if job.forked && fault.cause != STARVED => {
                 job.known.fork_faults.0.fetch_add(1, Ordering::Relaxed);
-                self.run_prepared(&Prepared { forked: false, ..job.clone() }).await
+                self.run_prepared(&Prepared { forked: false, ..job.clone() }, turn).await
             }
             result => result,
         }

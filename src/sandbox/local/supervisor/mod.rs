@@ -1,10 +1,12 @@
 //! The async side: jobs to steps, steps to verdicts.
 
+mod build;
 mod capture;
 mod compiler;
 mod connection;
 mod environment;
 mod fork;
+mod reuse;
 mod secret;
 mod warm;
 mod work;
@@ -21,11 +23,11 @@ use compiler::Compilers;
 use connection::Connection;
 use environment::{environment, is_elsewhere};
 use fork::ForkFaults;
-
-use work::{Command, STARVED, Work};
+use reuse::{Store, Turn};
+use work::{Command, STARVED};
 
 use super::judge::{self, Run};
-use super::protocol::{Level, Surroundings, View};
+use super::protocol::{Level, View};
 use crate::error::{Error, Fault, Recovery, Result};
 use crate::sandbox::Sandbox;
 use crate::sandbox::job::{Job, Limits, Outcome, Usage, Verdict};
@@ -35,6 +37,8 @@ use crate::sandbox::toolchain::{self, Missing, Toolchain};
 
 /// More jobs at once than any machine runs well.
 const MOST_JOBS: usize = 1024;
+/// Bytes of compiled programs that are kept unless the options say otherwise.
+const REUSE_BYTES: u64 = 64 << 20;
 /// Counts with the language file and the toolchain in [`Sandbox::identity`]: raised when jails or judgement change
 /// in a way that can change verdicts.
 const VERSION: u32 = 2;
@@ -66,6 +70,9 @@ pub struct Options {
     pub languages: Option<Languages>,
     /// Where prepared caches are kept; `$XDG_CACHE_HOME/autocodegen/sandbox` when `None`.
     pub cache: Option<PathBuf>,
+    /// How many bytes of compiled programs are kept in memory for jobs that compile the same; 64 MiB when `None`, and
+    /// with 0 each job compiles for itself.
+    pub reuse_bytes: Option<u64>,
 }
 
 /// Runs jobs in jails on this machine. Ends its launcher and all jails when dropped.
@@ -76,6 +83,8 @@ pub struct LocalSandbox {
     connection: Mutex<Arc<Connection>>,
     jobs: usize,
     seats: Semaphore,
+    /// What compilers made.
+    store: Store,
     /// By canonical language name.
     known: HashMap<String, Known>,
 }
@@ -124,6 +133,7 @@ impl LocalSandbox {
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
             .clamp(1, MOST_JOBS);
+        let reuse_bytes = options.reuse_bytes.unwrap_or(REUSE_BYTES);
         let known = languages.iter().map(|language| (language.name.clone(), Known::default())).collect();
         Ok(Self {
             isolation: connection.isolation.clone(),
@@ -132,6 +142,7 @@ impl LocalSandbox {
             connection: Mutex::new(Arc::new(connection)),
             jobs,
             seats: Semaphore::new(jobs),
+            store: Store::new(reuse_bytes),
             known,
         })
     }
@@ -205,15 +216,17 @@ impl LocalSandbox {
         let forked = known.fork_faults.allow(language, toolchain, variation);
         let prepared =
             Prepared { language, known, toolchain, program, view, limits, stdin, variation, strict, forked };
+        // Who waits for another's compiler takes no seat meanwhile.
+        let mut turn = self.turn(&prepared).await;
         let first = {
             let _seat = self.take_seats(1).await?;
-            self.run_forked_or_plain(&prepared).await
+            self.run_forked_or_plain(&prepared, &mut turn).await
         };
         match first {
             Err(fault) if fault.cause == STARVED => {
                 // Alone on this sandbox: what starves it now is outside.
                 let _all_seats = self.take_seats(self.jobs).await?;
-                self.run_prepared(&prepared).await
+                self.run_prepared(&prepared, &mut turn).await
             }
             result => result,
         }
@@ -224,12 +237,8 @@ impl LocalSandbox {
         self.seats.acquire_many(count).await.map_err(|error| fault("seats", &error))
     }
 
-    async fn run_prepared(&self, job: &Prepared<'_>) -> Result<Verdict, Fault> {
-        let Prepared { language, toolchain, program, limits, .. } = job;
-        let mut files: Vec<_> =
-            program.files.iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
-        files.push((program.file_name.clone(), program.source.clone().into_bytes()));
-        let compiled = self.compile_in_server(job, &files).await;
+    async fn run_prepared(&self, job: &Prepared<'_>, turn: &mut Turn<'_>) -> Result<Verdict, Fault> {
+        let built = self.build(job, turn).await?;
         let mut verdict = Verdict {
             outcome: Outcome::Passed,
             stdout: String::new(),
@@ -240,57 +249,30 @@ impl LocalSandbox {
             signal: None,
             truncated: false,
             invalid_utf8: false,
-            limits: Some(*limits),
+            limits: Some(job.limits),
             usage: Usage::default(),
-            compile_usage: None,
-            toolchain: toolchain.version.clone(),
+            compile_usage: built.usage,
+            compile_reused: built.reused,
+            toolchain: job.toolchain.version.clone(),
             isolation: self.isolation.clone(),
         };
-        // A program that is refused needs no jail.
-        let compile = if let Some(compiled) = compiled {
-            verdict.compile_usage = Some(compiled.usage);
-            if let Some(reason) = compiled.refused {
-                (verdict.outcome, verdict.reason) = (Outcome::CompilationError, reason);
-                verdict.compile_message = compiled.message;
-                verdict.exit_code = Some(compiled.exit_code);
+        let work = match built.result {
+            Ok(work) => work,
+            Err(refusal) => {
+                (verdict.outcome, verdict.reason) = (refusal.outcome, refusal.reason);
+                verdict.compile_message = refusal.message;
+                (verdict.exit_code, verdict.signal) = (refusal.exit_code, refusal.signal);
+                verdict.truncated = refusal.truncated;
                 return Ok(verdict);
             }
-            files.extend(compiled.files);
-            None
-        } else {
-            program.compile.as_ref()
         };
-        let command = |command: &[String], asked_to_complete| Command {
-            argv: toolchain.expand(command, &program.file_name),
-            env: environment(language, toolchain, job.variation),
-            limits: *limits,
-            stdin: String::new(),
-            asked_to_complete,
-            served: None,
+        let command = Command {
+            stdin: job.stdin.to_owned(),
+            asked_to_complete: job.strict,
+            ..job.command(&job.program.run)
         };
-        let run = command(&program.run, job.strict);
-        let surroundings = Surroundings {
-            view: job.view.clone(),
-            file_bytes: limits.file_bytes,
-            elsewhere: is_elsewhere(job.variation),
-            interpreter: compile.is_none().then(|| job.interpreter(&run)).flatten(),
-        };
-        let steps = 1 + usize::from(compile.is_some());
-        let work = Work::open(self.connection()?, surroundings, files, steps)?;
-        if let Some(compile) = compile {
-            let run = work.run(command(compile, false)).await?;
-            verdict.compile_usage = Some(usage(&run));
-            if let Some((outcome, reason)) = judge::compiling(&run) {
-                (verdict.outcome, verdict.reason) = (outcome, reason);
-                verdict.compile_message = compile_message(&run);
-                verdict.exit_code = run.report.exit_code;
-                verdict.signal = run.report.signal;
-                verdict.truncated = run.stdout.truncated || run.stderr.truncated;
-                return Ok(verdict);
-            }
-        }
-        let run = work.run(Command { stdin: job.stdin.to_owned(), ..run }).await?;
-        (verdict.outcome, verdict.reason) = judge::running(&run, language);
+        let run = work.run(command).await?;
+        (verdict.outcome, verdict.reason) = judge::running(&run, job.language);
         verdict.usage = usage(&run);
         verdict.exit_code = run.report.exit_code;
         verdict.signal = run.report.signal;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::super::judge::{Run, was_starved};
+use super::super::pack::Pack;
 use super::super::protocol::{Content, Limits, Request, Step, Surroundings};
 use super::capture::{drain, input, pipe};
 use super::connection::Connection;
@@ -47,10 +48,31 @@ impl Work {
         files: Vec<(String, Vec<u8>)>,
         steps: usize,
     ) -> Result<Self, Fault> {
-        let id = connection.next_id();
         let files = files.into_iter().map(|(name, bytes)| (name, Content(bytes))).collect();
-        let request = Request::Open { work: id, surroundings, files, steps };
-        connection.tell(&request).map_err(|error| launcher_fault(&error))?;
+        let work = connection.next_id();
+        Self::ask(connection, &Request::Open { work, surroundings, files, packed: 0, steps }, work, None)
+    }
+
+    /// The same with the files of a pack, for one step.
+    pub(super) fn open_packed(
+        connection: Arc<Connection>,
+        surroundings: Surroundings,
+        pack: &Pack,
+    ) -> Result<Self, Fault> {
+        let file = pack.file().map_err(|error| fault("memfd", &error))?;
+        let (work, packed) = (connection.next_id(), pack.memory());
+        let request = Request::Open { work, surroundings, files: Vec::new(), packed, steps: 1 };
+        Self::ask(connection, &request, work, Some(file))
+    }
+
+    fn ask(
+        connection: Arc<Connection>,
+        request: &Request,
+        id: u64,
+        pack: Option<OwnedFd>,
+    ) -> Result<Self, Fault> {
+        let fds: Vec<_> = pack.iter().map(AsFd::as_fd).collect();
+        connection.tell(request, &fds).map_err(|error| launcher_fault(&error))?;
         Ok(Self { id, connection })
     }
 
@@ -79,7 +101,7 @@ impl Work {
         let stop = || kill(&self.connection, id);
         let report = async {
             match reply.await {
-                Ok(Ok(report)) => Ok(report),
+                Ok(Ok(done)) => Ok(done),
                 Ok(Err(message)) => {
                     self.connection.retire();
                     Err(fault("jail", &message))
@@ -94,9 +116,10 @@ impl Work {
         // A launcher that died may leave processes that hold the pipes: its end is enough.
         let ended = tokio::try_join!(report, drained(stdout), drained(stderr));
         unfinished.connection = None;
-        let (report, stdout, stderr) = ended?;
+        let ((report, left), stdout, stderr) = ended?;
         let run = Run {
             report,
+            left,
             limits,
             stdout,
             stderr,
@@ -117,7 +140,7 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         // When the launcher is gone, so is the folder.
-        let _ = self.connection.tell(&Request::Close { work: self.id });
+        let _ = self.connection.tell(&Request::Close { work: self.id }, &[]);
     }
 }
 
@@ -137,5 +160,5 @@ impl Drop for Unfinished<'_> {
 
 fn kill(connection: &Connection, step: u64) {
     // When the launcher is gone, so is the step.
-    let _ = connection.tell(&Request::Kill { step });
+    let _ = connection.tell(&Request::Kill { step }, &[]);
 }

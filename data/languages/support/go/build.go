@@ -1,0 +1,283 @@
+// Builds a program of ordinary parts without the go command, which takes longer to find out what to do than the
+// compiler and the linker take to do it.
+//
+//	build learn GO FOLDER ARGUMENT...   once: runs `GO ARGUMENT...`, and notes in FOLDER how that runs its tools
+//	build record FOLDER TOOL ARGUMENT...   runs a tool for the go command, and notes how
+//	build make FOLDER GO ARGUMENT...   per job: does what `GO ARGUMENT...` would, as was noted in FOLDER
+//
+// Only success comes from here: a program with anything unusual, and one that does not compile, is left to the go
+// command.
+package main
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The only test of the program to learn from.
+const practiceTest = "TestPractice"
+
+// One run of a tool.
+type run struct {
+	Tool      string
+	Arguments []string
+	Goroot    string
+	// The temporary folder of the go command.
+	Work string
+	// The contents of the files that the go command has made for it, by their paths.
+	Files map[string]string
+}
+
+func main() {
+	switch os.Args[1] {
+	case "learn":
+		learn(os.Args[2], os.Args[3], os.Args[4:])
+	case "record":
+		record(os.Args[2], os.Args[3], os.Args[4:])
+	case "make":
+		if !build(os.Args[2], os.Args[4:]) {
+			replace(os.Args[3:])
+		}
+	}
+}
+
+func learn(goCommand, folder string, arguments []string) {
+	check(os.MkdirAll(folder, 0o777))
+	self, err := os.Executable()
+	check(err)
+	all := append([]string{arguments[0], "-toolexec=" + self + " record " + folder}, arguments[1:]...)
+	command := exec.Command(goCommand, all...)
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	check(command.Run())
+}
+
+// The files of a folder in which a run is noted.
+func noted(folder, name string) string { return filepath.Join(folder, name+".json") }
+
+func record(folder, tool string, arguments []string) {
+	name := filepath.Base(tool)
+	if output := valueOf(arguments, "-o"); output != "" && (name == "link" || name == "compile") {
+		work := filepath.Dir(filepath.Dir(output))
+		for filepath.Base(filepath.Dir(work)) != "tmp" && work != "/" {
+			work = filepath.Dir(work)
+		}
+		it := run{tool, arguments, os.Getenv("GOROOT"), work, map[string]string{}}
+		if name == "compile" {
+			name += "-" + valueOf(arguments, "-p")
+		}
+		for _, argument := range arguments {
+			if text, err := os.ReadFile(argument); err == nil && strings.HasPrefix(argument, work) && !strings.HasSuffix(argument, ".a") {
+				it.Files[argument] = string(text)
+			}
+		}
+		if name == "link" || name == "compile-main" || name == "compile-command-line-arguments" {
+			text, err := json.Marshal(it)
+			check(err)
+			check(os.WriteFile(noted(folder, name), text, 0o666))
+		}
+	}
+	replace(append([]string{tool}, arguments...))
+}
+
+// Becomes another command.
+func replace(command []string) {
+	path, err := exec.LookPath(command[0])
+	check(err)
+	check(syscall.Exec(path, command, os.Environ()))
+}
+
+// Whether the program was built.
+func build(folder string, arguments []string) bool {
+	var files, tests []string
+	for _, argument := range arguments {
+		if strings.HasSuffix(argument, ".go") {
+			files = append(files, argument)
+		}
+	}
+	// As the go command orders them: those of the program, then those of its tests.
+	sort.SliceStable(files, func(a, b int) bool { return !isTestFile(files[a]) && isTestFile(files[b]) })
+	own, isTest := "compile-main", false
+	if _, err := os.Stat(noted(folder, "compile-command-line-arguments")); err == nil {
+		own, isTest = "compile-command-line-arguments", true
+	}
+	compile, ok := load(folder, own)
+	if !ok {
+		return false
+	}
+	known := map[string]bool{"unsafe": true}
+	for _, text := range compile.Files {
+		for _, line := range strings.Split(text, "\n") {
+			if path, _, found := strings.Cut(strings.TrimPrefix(line, "packagefile "), "="); found {
+				known[path] = true
+			}
+		}
+	}
+	for _, file := range files {
+		found, ordinary := read(file, known)
+		if !ordinary {
+			return false
+		}
+		if isTestFile(file) {
+			tests = append(tests, found...)
+		}
+	}
+	work, err := os.MkdirTemp("", "go-build")
+	if err != nil {
+		return false
+	}
+	defer os.RemoveAll(work)
+	if !compile.repeat(work, files, nil, "") {
+		return false
+	}
+	if isTest {
+		entry, ok := load(folder, "compile-main")
+		if !ok || len(tests) == 0 || !entry.repeat(work, nil, tests, "") {
+			return false
+		}
+	}
+	link, ok := load(folder, "link")
+	return ok && link.repeat(work, nil, nil, valueOf(arguments, "-o"))
+}
+
+func load(folder, name string) (run, bool) {
+	var it run
+	text, err := os.ReadFile(noted(folder, name))
+	return it, err == nil && json.Unmarshal(text, &it) == nil
+}
+
+// A text of the go command, with another temporary folder.
+func (it run) in(work, text string) string { return strings.ReplaceAll(text, it.Work, work) }
+
+// Runs the tool again, with these source files instead of the practice's, these tests instead of its test, and this
+// output instead of one in the temporary folder.
+func (it run) repeat(work string, files, tests []string, output string) bool {
+	for path, text := range it.Files {
+		if tests != nil {
+			text = withTests(text, tests)
+		}
+		path = it.in(work, path)
+		if os.MkdirAll(filepath.Dir(path), 0o777) != nil || os.WriteFile(path, []byte(it.in(work, text)), 0o666) != nil {
+			return false
+		}
+	}
+	var arguments []string
+	for index, argument := range it.Arguments {
+		switch {
+		case output != "" && index > 0 && it.Arguments[index-1] == "-o":
+			arguments = append(arguments, output)
+		case files != nil && strings.HasSuffix(argument, ".go"):
+			for _, file := range files {
+				arguments = append(arguments, "./"+file)
+			}
+			files = []string{}
+		default:
+			arguments = append(arguments, it.in(work, argument))
+		}
+	}
+	command := exec.Command(it.Tool, arguments...)
+	command.Env = append(os.Environ(), "GOROOT="+it.Goroot)
+	return command.Run() == nil
+}
+
+// The line of the practice's test, once for each of these.
+func withTests(text string, tests []string) string {
+	var lines []string
+	for _, line := range strings.Split(text, "\n") {
+		if !strings.Contains(line, practiceTest) {
+			lines = append(lines, line)
+			continue
+		}
+		for _, test := range tests {
+			lines = append(lines, strings.ReplaceAll(line, practiceTest, test))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func isTestFile(name string) bool { return strings.HasSuffix(name, "_test.go") }
+
+// The tests of a source file, and whether it is ordinary: one of package main that imports what is known, has no
+// directives, and no functions that `go test` treats in ways of their own.
+func read(file string, known map[string]bool) (tests []string, ordinary bool) {
+	source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+	if err != nil || source.Name.Name != "main" {
+		return nil, false
+	}
+	for _, group := range source.Comments {
+		for _, comment := range group.List {
+			if strings.HasPrefix(comment.Text, "//go:") || strings.Contains(comment.Text, "+build") {
+				return nil, false
+			}
+		}
+	}
+	for _, spec := range source.Imports {
+		if path, err := strconv.Unquote(spec.Path.Value); err != nil || !known[path] {
+			return nil, false
+		}
+	}
+	for _, declaration := range source.Decls {
+		function, is := declaration.(*ast.FuncDecl)
+		if !is || function.Recv != nil || !isTestFile(file) {
+			continue
+		}
+		name := function.Name.Name
+		switch {
+		case name == "TestMain", hasPrefix(name, "Benchmark"), hasPrefix(name, "Fuzz"), hasPrefix(name, "Example"):
+			return nil, false
+		case hasPrefix(name, "Test"):
+			if !takesT(function.Type) {
+				return nil, false
+			}
+			tests = append(tests, name)
+		}
+	}
+	return tests, true
+}
+
+// Whether `go test` takes a function of this name for one of that kind.
+func hasPrefix(name, kind string) bool {
+	rest, found := strings.CutPrefix(name, kind)
+	first, _ := utf8.DecodeRuneInString(rest)
+	return found && (rest == "" || !unicode.IsLower(first))
+}
+
+// Whether a function is what a test must be: `func(t *testing.T)`.
+func takesT(function *ast.FuncType) bool {
+	parameters := function.Params.List
+	if function.TypeParams != nil || function.Results != nil || len(parameters) != 1 || len(parameters[0].Names) > 1 {
+		return false
+	}
+	pointer, is := parameters[0].Type.(*ast.StarExpr)
+	if !is {
+		return false
+	}
+	selector, is := pointer.X.(*ast.SelectorExpr)
+	return is && selector.Sel.Name == "T"
+}
+
+func valueOf(arguments []string, flag string) string {
+	for index, argument := range arguments[:max(len(arguments)-1, 0)] {
+		if argument == flag {
+			return arguments[index+1]
+		}
+	}
+	return ""
+}
+
+func check(err error) {
+	if err != nil {
+		os.Stderr.WriteString("build: " + err.Error() + "\n")
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,92 @@
+//! Go programs built past the go command: what the command itself would have built, and its own word where it refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use std::path::Path;
+
+use autocodegen::sandbox::Sandbox;
+use autocodegen::sandbox::job::{Job, Verdict};
+use autocodegen::sandbox::language::{Language, Languages};
+use autocodegen::sandbox::local::{LocalSandbox, Options};
+use autocodegen::sandbox::toolchain;
+use regex::Regex;
+
+fn sandbox(change: impl Fn(&mut Language)) -> LocalSandbox {
+    let mut go = Languages::embedded().unwrap().get("go").unwrap().clone();
+    change(&mut go);
+    let languages = Some(Languages::new(vec![go]).unwrap());
+    let launcher = Some(Path::new(env!("CARGO_BIN_EXE_autocodegen")).to_owned());
+    LocalSandbox::start(Options { launcher, languages, ..Options::default() }).unwrap()
+}
+
+/// The go command alone.
+fn plain(go: &mut Language) {
+    let completion = go.completion.as_mut().unwrap();
+    let variants = go.variants.values_mut().chain(completion.variants.values_mut());
+    let commands = variants.map(|variant| &mut variant.compile);
+    for command in commands.chain([&mut go.compile, &mut completion.compile]).flatten() {
+        assert!(command[0].ends_with("/build") && command[3] == "{go}");
+        command.drain(..3);
+    }
+}
+
+/// What is the same in each run of the same program.
+fn essence(verdict: &Verdict) -> impl PartialEq + std::fmt::Debug {
+    let varies = Regex::new(r"0x[0-9a-f]+|[0-9.]+s\b|goroutine \d+").unwrap();
+    let steady = |text: &str| varies.replace_all(text, "_").into_owned();
+    let Verdict { outcome, stdout, stderr, compile_message, exit_code, signal, .. } = verdict;
+    (*outcome, steady(stdout), steady(stderr), compile_message.clone(), *exit_code, *signal)
+}
+
+const PROGRAMS: [&str; 22] = [
+    // Built past the go command.
+    "import \"fmt\"\nfunc main() { fmt.Println(\"hello\") }",
+    "import (\n\"testing\"\n\"github.com/stretchr/testify/assert\"\n)\nfunc TestOne(t *testing.T) { assert.Equal(t, 1, 2) }\nfunc TestTwo(*testing.T) {}",
+    "import \"testing\"\ntype T struct{}\nfunc (T) TestMethod() {}\nfunc Testlower() {}\nfunc Test(t *testing.T) { t.Log(t.Name()); t.Fail() }\nfunc Test_2(t *testing.T) { panic(\"x\") }",
+    "import (\n\"fmt\"\n\"os\"\n\"runtime/debug\"\n)\nfunc main() {\n\tinfo, _ := debug.ReadBuildInfo()\n\tfmt.Println(info, os.Args)\n\tdefer func() { fmt.Println(recover()); var m map[int]int; m[1] = 1 }()\n\tpanic(nil)\n}",
+    "import . \"strings\"\nvar b = a + 1\nvar a = 2\nfunc main() { println(ToUpper(\"x\"), b) }",
+    // What the go command has something of its own to say about.
+    "func main() { undefined() }",
+    "import \"fmt\"\nfunc main() {}",
+    "func main() {",
+    "import \"nowhere/to/be/found\"\nfunc main() { found.F() }",
+    "import \"internal/abi\"\nvar _ abi.Type\nfunc main() {}",
+    "import \"C\"\nfunc main() {}",
+    "func f() {}",
+    "import \"testing\"\nfunc TestWrong(t *testing.T, n int) {}",
+    "import \"testing\"\nfunc TestTwice(t *testing.T) {}\nfunc TestTwice(t *testing.T) {}",
+    "import \"testing\"\nfunc TestGeneric[T any](t *testing.T) {}",
+    // Unusual.
+    "import (\n\"os\"\n\"testing\"\n)\nfunc TestMain(m *testing.M) { println(\"first\"); os.Exit(m.Run()) }\nfunc TestOne(t *testing.T) {}",
+    "import (\n\"fmt\"\n\"testing\"\n)\nfunc TestOne(t *testing.T) {}\nfunc ExamplePrint() {\n\tfmt.Println(1)\n\t// Output: 2\n}",
+    "import \"testing\"\nfunc BenchmarkOne(b *testing.B) {}\nfunc FuzzOne(f *testing.F) { f.Add(1); f.Fuzz(func(t *testing.T, n int) { t.Fatal(n) }) }\nfunc TestOne(t *testing.T) {}",
+    "import _ \"embed\"\n//go:embed main.go\nvar text string\nfunc main() { println(len(text) > 0) }",
+    "//go:noinline\nfunc f() int { return 1 }\nfunc main() { println(f()) }",
+    "import \"go/types\"\nfunc main() { println(types.Universe.Len() > 1) }",
+    "import \"testing/quick\"\nfunc main() { println(quick.Check(func(n int) bool { return n == n }, nil) == nil) }",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verdicts_are_those_of_the_go_command() {
+    let languages = Languages::embedded().unwrap();
+    if let Err(missing) = toolchain::find(languages.get("go").unwrap()) {
+        return common::skip("go", &missing.to_string());
+    }
+    let (ours, command) = (sandbox(|_| ()), sandbox(plain));
+    let constrained = "//go:build windows\n\npackage main\n\nfunc main() {}\n".to_owned();
+    let sources = PROGRAMS.map(|program| format!("package main\n\n{program}\n")).into_iter();
+    for source in sources.chain([constrained, "package other\n\nfunc main() {}\n".to_owned()]) {
+        let whole = Job { language: "go".to_owned(), source, ..Job::default() };
+        let with_tests = Job {
+            tests: Some("package main\n\nfunc demoTesting() {}\n".to_owned()),
+            strict: true,
+            ..whole.clone()
+        };
+        for job in [whole, with_tests] {
+            let (got, wanted) = tokio::join!(ours.run(&job), command.run(&job));
+            let (got, wanted) = (got.unwrap(), wanted.unwrap());
+            assert_eq!(essence(&got), essence(&wanted), "{job:?}");
+        }
+    }
+}
