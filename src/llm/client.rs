@@ -131,6 +131,11 @@ impl HttpModel {
         &self.address
     }
 
+    /// The address as it was given.
+    pub fn base_url(&self) -> &str {
+        &self.endpoint.base_url
+    }
+
     /// From sending a request to the last byte of its reply.
     pub fn timeout(&self) -> Duration {
         self.endpoint.timeout
