@@ -138,7 +138,10 @@ mod tests {
         .await;
         assert_eq!((tried.result.unwrap(), tried.attempts), (3, 3));
         assert_eq!(waits.len(), 2);
-        assert!(waits[0].1 < Duration::from_millis(10) && waits[1].1 < Duration::from_millis(20), "{waits:?}");
+        assert!(
+            waits[0].1 < Duration::from_millis(10) && waits[1].1 < Duration::from_millis(20),
+            "{waits:?}"
+        );
     }
 
     #[tokio::test]

@@ -77,7 +77,11 @@ impl EndpointArgs {
         if let Some(path) = &self.endpoints {
             return EndpointEntry::load(path);
         }
-        let entry = |base_url| EndpointEntry { base_url, provider: self.provider.clone(), ..EndpointEntry::default() };
+        let entry = |base_url| EndpointEntry {
+            base_url,
+            provider: self.provider.clone(),
+            ..EndpointEntry::default()
+        };
         let urls = match self.base_url.as_slice() {
             [] if self.provider.is_some() => vec![entry(None)],
             [] => {

@@ -69,7 +69,8 @@ pub fn run(args: &Args, bodies: usize, plan: &Plan, languages: &Languages) -> Re
         let endpoints = args.model.endpoints.connect(&args.model.limits, true)?;
         for (n, (sampling, messages)) in first.iter().enumerate() {
             let (endpoint, _) = &endpoints[n % endpoints.len()];
-            let body = endpoint.body(sampling, messages).ok().and_then(|body| serde_json::from_slice(&body).ok());
+            let body =
+                endpoint.body(sampling, messages).ok().and_then(|body| serde_json::from_slice(&body).ok());
             let body: Value = body.unwrap_or_default();
             let text_of = format!("{body:#}");
             text += &format!("\nrequest {}: POST {}\n{}\n", n + 1, endpoint.address(), printable(&text_of));

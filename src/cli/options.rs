@@ -175,7 +175,8 @@ impl ModelArgs {
         }
         if let Some(name) = &self.model {
             let endpoints = self.endpoints.connect(&self.limits, false)?;
-            let mut label = format!("{name} at {}", endpoints.first().map_or("", |(first, _)| first.base_url()));
+            let mut label =
+                format!("{name} at {}", endpoints.first().map_or("", |(first, _)| first.base_url()));
             if endpoints.len() > 1 {
                 label += &format!(" and {} other endpoints", endpoints.len() - 1);
             }

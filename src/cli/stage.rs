@@ -101,7 +101,9 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .map(|stage| Ok((stage.name.clone(), Journal::open(&journal.join(&*stage.name))?)))
             .collect::<Result<_>>()?;
         let resources = Resources {
-            model_in_flight: choice.as_ref().map_or(1, |choice| choice.in_flight(args.model.limits.in_flight)),
+            model_in_flight: choice
+                .as_ref()
+                .map_or(1, |choice| choice.in_flight(args.model.limits.in_flight)),
             model: choice.map(|choice| choice.model),
             sandbox_in_flight: sandbox.as_ref().map_or(1, |sandbox| sandbox.capacity()),
             sandbox,

@@ -40,7 +40,8 @@ impl Bucket {
     pub(super) fn new(per_minute: NonZeroU32, start: Instant) -> Self {
         let burst = NonZeroU32::new(per_minute.get() / BURST).unwrap_or(NonZeroU32::MIN);
         let clock = ToldClock::default();
-        let limiter = RateLimiter::direct_with_clock(Quota::per_minute(per_minute).allow_burst(burst), clock.clone());
+        let limiter =
+            RateLimiter::direct_with_clock(Quota::per_minute(per_minute).allow_burst(burst), clock.clone());
         Self { limiter, clock, start, burst }
     }
 

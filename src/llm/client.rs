@@ -152,7 +152,8 @@ impl HttpModel {
         if let Some(model) = &self.endpoint.model {
             fields.insert("model".to_owned(), model.as_str().into());
         }
-        let omitted = self.provider.map(|provider| provider.adapt(self.model(sampling), sampling, &mut fields));
+        let omitted =
+            self.provider.map(|provider| provider.adapt(self.model(sampling), sampling, &mut fields));
         (fields, omitted.unwrap_or_default())
     }
 
@@ -199,8 +200,9 @@ impl HttpModel {
             return Ok(());
         }
         let some: Vec<&str> = listed.iter().take(8).map(|listed| listed.id.as_str()).collect();
-        let fault = Fault::new(Recovery::Stop, "not_found", format!("{} has no model `{model}`", self.address))
-            .hint(format!("it offers {} models: {}", listed.len(), some.join(", ")));
+        let fault =
+            Fault::new(Recovery::Stop, "not_found", format!("{} has no model `{model}`", self.address))
+                .hint(format!("it offers {} models: {}", listed.len(), some.join(", ")));
         Err(self.presentable(fault))
     }
 

@@ -117,7 +117,10 @@ mod tests {
             ("[[endpoint]]\nbase_url = 7", "base_url"),
             ("[[endpoint]]\nurl = 'x'", "url"),
             ("[[endpoint]]\nweight = 1", "endpoint 1: it has neither"),
-            ("[[endpoint]]\nbase_url = 'http://h'\n[[endpoint]]\nbase_url = 'http://h'\nweight = 0", "endpoint 2: weight"),
+            (
+                "[[endpoint]]\nbase_url = 'http://h'\n[[endpoint]]\nbase_url = 'http://h'\nweight = 0",
+                "endpoint 2: weight",
+            ),
             ("[[endpoint]]\nbase_url = 'http://h'\nweight = nan", "weight"),
             ("[[endpoint]]\nbase_url = 'http://h'\nin_flight = 0", "in_flight"),
             ("[[endpoint]]\nbase_url = 'http://h'\nrequests_per_min = 0", "requests_per_min"),

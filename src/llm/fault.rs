@@ -48,7 +48,8 @@ pub(super) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], ke
         503 | 529 => fault(Recovery::Retry, "overloaded").retry_after(retry_after(headers)),
         408 | 409 | 425 | 500.. => fault(Recovery::Retry, "server_error").retry_after(retry_after(headers)),
         400 | 413 | 422 if said.is_about_the_request() || status == StatusCode::PAYLOAD_TOO_LARGE => {
-            fault(Recovery::Pend, REQUEST_REFUSED).hint("shorten the prompt, or ask a model with a longer context")
+            fault(Recovery::Pend, REQUEST_REFUSED)
+                .hint("shorten the prompt, or ask a model with a longer context")
         }
         _ => fault(Recovery::Pend, "bad_request").hint(
             "the endpoint refuses this request: see what it says about the sampling settings or the prompt",
@@ -156,7 +157,8 @@ impl ServerError {
 
     /// Whether asking this again can never succeed, while other requests may.
     fn is_about_the_request(&self) -> bool {
-        let known = |code: &Option<String>| code.as_deref().is_some_and(|code| ABOUT_THE_REQUEST.contains(&code));
+        let known =
+            |code: &Option<String>| code.as_deref().is_some_and(|code| ABOUT_THE_REQUEST.contains(&code));
         let message = self.message.to_lowercase();
         known(&self.code)
             || known(&self.kind)

@@ -126,6 +126,8 @@ pub(super) struct Gate {
     lowered: Option<Instant>,
     shut: Option<Instant>,
     pauses: Backoff,
+    /// When the call was sent whose response last told what is left.
+    told_last: Option<Instant>,
     requests_left: Option<(u64, Instant)>,
     tokens_left: Option<(u64, Instant)>,
     requests: Option<Bucket>,
@@ -157,6 +159,7 @@ impl Gate {
             lowered: None,
             shut: None,
             pauses: pauses(),
+            told_last: None,
             requests_left: None,
             tokens_left: None,
             requests: limits.requests_per_min.map(|limit| Bucket::new(limit, now)),
@@ -232,7 +235,10 @@ impl Gate {
         }
         let in_flight = self.in_flight as u64;
         // Calls in flight may be counted by the endpoint already or not: what is left may be less by as many.
-        let used_up = [(&self.requests_left, in_flight), (&self.tokens_left, in_flight * u64::from(tokens) + u64::from(tokens) - 1)];
+        let used_up = [
+            (&self.requests_left, in_flight),
+            (&self.tokens_left, in_flight * u64::from(tokens) + u64::from(tokens) - 1),
+        ];
         for (left, spoken_for) in used_up {
             if let Some((left, reset)) = left
                 && now < *reset
@@ -274,9 +280,13 @@ impl Gate {
     pub(super) fn leave(&mut self, begun: Begun, ending: &Ending, told: Told, now: Instant) {
         let was_full = self.in_flight + 1 >= self.limit as usize;
         self.in_flight -= 1;
-        let until = |Remaining { left, reset }| (left, now + reset.min(LONGEST_RESET));
-        self.requests_left = told.requests.map(until).or(self.requests_left);
-        self.tokens_left = told.tokens.map(until).or(self.tokens_left);
+        // Responses may overtake each other; what an earlier call was told is old news.
+        if told != Told::default() && self.told_last.is_none_or(|last| begun.at >= last) {
+            self.told_last = Some(begun.at);
+            let until = |Remaining { left, reset }| (left, now + reset.min(LONGEST_RESET));
+            self.requests_left = told.requests.map(until);
+            self.tokens_left = told.tokens.map(until);
+        }
         match ending {
             Ending::Answered { bytes, tokens } => {
                 self.answered += 1;
@@ -387,13 +397,13 @@ impl Gate {
             Breaker::Open { until, .. } => Some((Some(until), Why::Broken)),
             Breaker::Closed => None,
         };
-        let used_up = [self.requests_left, self.tokens_left].into_iter().flatten().filter(|(left, _)| *left == 0);
+        let used_up =
+            [self.requests_left, self.tokens_left].into_iter().flatten().filter(|(left, _)| *left == 0);
         let waits = [broken, self.shut.map(|until| (Some(until), Why::RateLimited))].into_iter().flatten();
         let mut waits = waits.chain(used_up.map(|(_, reset)| (Some(reset), Why::UsedUp)));
-        let wait = waits.find(|(until, _)| until.is_none_or(|until| now < until)).map(|(until, why)| Wait {
-            why: self.words(why),
-            left: until.map(|until| until - now),
-        });
+        let wait = waits
+            .find(|(until, _)| until.is_none_or(|until| now < until))
+            .map(|(until, why)| Wait { why: self.words(why), left: until.map(|until| until - now) });
         EndpointStatus {
             name: self.name.clone(),
             in_flight: self.in_flight,

@@ -86,7 +86,8 @@ mod tests {
         ] {
             assert_eq!(ms(text), Some(expected), "{text}");
         }
-        for odd in ["", " ", "soon", "-1", "1x", "s", "1m s", "NaN", "1e300s", "..s", "99999999999999999999d"] {
+        for odd in ["", " ", "soon", "-1", "1x", "s", "1m s", "NaN", "1e300s", "..s", "99999999999999999999d"]
+        {
             assert_eq!(ms(odd), None, "{odd}");
         }
     }
@@ -94,7 +95,9 @@ mod tests {
     #[test]
     fn only_whole_pairs_count() {
         let headers = |pairs: &[(&'static str, &'static str)]| {
-            Told::read(&pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect())
+            Told::read(
+                &pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
+            )
         };
         let told = headers(&[
             ("x-ratelimit-remaining-requests", "7"),

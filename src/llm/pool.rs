@@ -81,7 +81,8 @@ impl Pool {
         let in_flight = endpoints.iter().map(|(_, limits)| limits.in_flight.max(1)).sum();
         // A call that may take longer than the patience must not use it up.
         let longest = endpoints.iter().map(|(endpoint, _)| endpoint.timeout()).max().unwrap_or_default();
-        let gates = endpoints.iter().map(|(endpoint, limits)| Gate::new(endpoint.name(), limits.clone(), now));
+        let gates =
+            endpoints.iter().map(|(endpoint, limits)| Gate::new(endpoint.name(), limits.clone(), now));
         Ok(Self {
             gates: StdMutex::new(Gates { gates: gates.collect(), stalled: None }),
             endpoints: endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(),
@@ -202,7 +203,11 @@ impl Pool {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             if self.draining.load(Ordering::Acquire) {
-                return Err(Fault::new(Recovery::Pend, "stopped", "the run stopped before this was answered"));
+                return Err(Fault::new(
+                    Recovery::Pend,
+                    "stopped",
+                    "the run stopped before this was answered",
+                ));
             }
             match try_enter() {
                 Entry::Go(at, begun) => return Ok(Permit { pool: self, at, begun, open: true }),
@@ -258,7 +263,9 @@ impl Gates {
         for &at in &order {
             match self.gates[at].enter(call.bytes, now) {
                 Ok(begun) => return Entry::Go(at, begun),
-                Err(Closed { until: Some(until), why }) if soonest.is_none_or(|(first, ..)| until < first) => {
+                Err(Closed { until: Some(until), why })
+                    if soonest.is_none_or(|(first, ..)| until < first) =>
+                {
                     soonest = Some((until, at, why));
                 }
                 Err(_) => {}
@@ -271,7 +278,9 @@ impl Gates {
             Some((until, at, why)) if now >= deadline || (!busy && until > deadline) => {
                 Entry::Never(self.given_up(at, why, patience, until - now))
             }
-            None if now >= deadline => Entry::Never(self.given_up(order[0], Why::Full, patience, Duration::ZERO)),
+            None if now >= deadline => {
+                Entry::Never(self.given_up(order[0], Why::Full, patience, Duration::ZERO))
+            }
             soonest => Entry::Wait(soonest.map_or(deadline, |(until, ..)| until.min(deadline))),
         }
     }
@@ -288,7 +297,8 @@ impl Gates {
             gate.words(why),
             wait.as_secs_f64().ceil()
         );
-        Fault::new(Recovery::Pend, cause, message).hint("run the same command again later, or with a larger --patience")
+        Fault::new(Recovery::Pend, cause, message)
+            .hint("run the same command again later, or with a larger --patience")
     }
 }
 

@@ -80,14 +80,20 @@ impl Provider {
     /// The provider whose host `url` has. What runs on this machine cannot be told by its address.
     pub(super) fn at(url: &Url) -> Option<&'static Self> {
         let same = |provider: &&Self| {
-            Url::parse(&provider.base_url).is_ok_and(|known| host(&known) == host(url) && !is_loopback(&known))
+            Url::parse(&provider.base_url)
+                .is_ok_and(|known| host(&known) == host(url) && !is_loopback(&known))
         };
         Self::all().iter().find(same)
     }
 
     /// Makes the settings in `fields` what the provider's `model` takes. What the user put into the body as extra fields
     /// stays. The names of settings that had to be left out.
-    pub(super) fn adapt(&self, model: &str, sampling: &Sampling, fields: &mut Map<String, Value>) -> Vec<&str> {
+    pub(super) fn adapt(
+        &self,
+        model: &str,
+        sampling: &Sampling,
+        fields: &mut Map<String, Value>,
+    ) -> Vec<&str> {
         let rules: Vec<&Rule> = self.rules.iter().filter(|rule| rule.applies_to(model)).collect();
         let own = |name: &str| sampling.extra.contains_key(name);
         for (from, to) in rules.iter().flat_map(|rule| &rule.rename).filter(|(from, _)| !own(from)) {
@@ -159,7 +165,8 @@ mod tests {
         let (fields, omitted) = adapted("deepseek", "deepseek-chat", none);
         assert_eq!((fields.get("seed"), omitted.as_slice()), (None, ["seed".to_owned()].as_slice()));
         // The user knows better.
-        let (fields, omitted) = adapted("openai", "o3", json!({"temperature": 1, "max_completion_tokens": 5}));
+        let (fields, omitted) =
+            adapted("openai", "o3", json!({"temperature": 1, "max_completion_tokens": 5}));
         assert_eq!(fields, json!({"model": "o3", "temperature": 1, "seed": 1, "max_completion_tokens": 5}));
         assert!(omitted.is_empty());
     }

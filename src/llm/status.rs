@@ -57,7 +57,12 @@ impl Status {
             let wait = endpoint.wait.as_ref()?;
             let faults: Vec<String> =
                 endpoint.faults.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
-            Some(format!("{wait} ({} in flight, at most {} now; {})", endpoint.in_flight, endpoint.limit, faults.join(", ")))
+            Some(format!(
+                "{wait} ({} in flight, at most {} now; {})",
+                endpoint.in_flight,
+                endpoint.limit,
+                faults.join(", ")
+            ))
         });
         let waits: Vec<String> = waits.collect();
         (self.waiting > 0 && !waits.is_empty()).then(|| waits.join("; "))
