@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::future::{Either, select};
 
 use crate::error::{Fault, Recovery};
@@ -16,10 +16,10 @@ use crate::error::{Fault, Recovery};
 pub struct RetryPolicy {
     /// Attempts in all, the first included; 0 counts as 1.
     pub tries: u32,
-    /// Wait before the second attempt; each further wait doubles it. Jitter adds up to the same again, so that
-    /// requests that failed together do not come back together.
+    /// Longest wait before the second attempt; each further one may be twice as long. How long it is is drawn anew
+    /// every time, from nothing to the longest, so that requests that failed together do not come back together.
     pub min_wait: Duration,
-    /// Where the doubling ends, before jitter.
+    /// Where the doubling ends.
     pub max_wait: Duration,
     /// Longest wait that the other side's `Retry-After` can bring about.
     pub max_retry_after: Duration,
@@ -39,12 +39,27 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The waits between attempts: `tries - 1` of them.
     fn waits(&self) -> impl Iterator<Item = Duration> + use<> {
-        ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(self.min_wait)
-            .with_max_delay(self.max_wait)
-            .with_max_times(self.tries.saturating_sub(1) as usize)
-            .build()
+        Backoff::new(self.min_wait, self.max_wait).take(self.tries.saturating_sub(1) as usize)
+    }
+}
+
+/// Waits that grow, each drawn from nothing to twice the longest the one before could be ("full jitter"). Never ends.
+#[derive(Debug)]
+pub struct Backoff(ExponentialBackoff);
+
+impl Backoff {
+    /// The first wait is at most `min`, none is longer than `max`.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        let longest = ExponentialBuilder::new().with_min_delay(min).with_max_delay(max);
+        Self(longest.without_max_times().build())
+    }
+}
+
+impl Iterator for Backoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|longest| longest.mul_f64(fastrand::f64()))
     }
 }
 
@@ -124,11 +139,7 @@ mod tests {
         assert_eq!((tried.result.unwrap(), tried.attempts), (3, 3));
         assert_eq!(waits.len(), 2);
         assert!(
-            waits[0].1 >= Duration::from_millis(10) && waits[0].1 < Duration::from_millis(20),
-            "{waits:?}"
-        );
-        assert!(
-            waits[1].1 >= Duration::from_millis(20) && waits[1].1 < Duration::from_millis(40),
+            waits[0].1 < Duration::from_millis(10) && waits[1].1 < Duration::from_millis(20),
             "{waits:?}"
         );
     }
@@ -153,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn retry_after_replaces_a_shorter_backoff_up_to_the_maximum() {
-        for (asked, least, most) in [(100, 100, 101), (60_000, 150, 151), (1, 10, 20)] {
+        for (asked, least, most) in [(100, 100, 101), (60_000, 150, 151), (1, 1, 10)] {
             let mut waits = Vec::new();
             let started = Instant::now();
             let tried = with_retries(
@@ -169,6 +180,21 @@ mod tests {
                 "{waits:?}"
             );
             assert!(started.elapsed() >= waits[0]);
+        }
+    }
+
+    #[test]
+    fn waits_spread_from_nothing_to_the_longest_which_doubles() {
+        let ms = |wait: Duration| wait.as_secs_f64() * 1000.0;
+        let mut sums = [0.0; 4];
+        for _ in 0..2000 {
+            for (n, wait) in Backoff::new(FAST.min_wait, Duration::from_millis(40)).take(4).enumerate() {
+                assert!(ms(wait) <= [10.0, 20.0, 40.0, 40.0][n], "wait {n}: {wait:?}");
+                sums[n] += ms(wait) / 2000.0;
+            }
+        }
+        for (mean, expected) in sums.iter().zip([5.0, 10.0, 20.0, 20.0]) {
+            assert!((mean - expected).abs() < expected * 0.1, "{sums:?}");
         }
     }
 

@@ -127,8 +127,10 @@ async fn every_refusal_has_its_recovery_and_cause() {
         vec![(429, Retry, "rate_limited"), (402, Stop, "payment_required"), (404, Stop, "not_found")];
     cases.extend([302, 308].map(|status| (status, Stop, "not_found")));
     cases.extend([401, 403].map(|status| (status, Stop, "unauthorized")));
-    cases.extend([400, 405, 413, 418, 422].map(|status| (status, Pend, "bad_request")));
-    cases.extend([408, 409, 425, 500, 502, 503, 504, 529].map(|status| (status, Retry, "server_error")));
+    cases.extend([400, 405, 418, 422].map(|status| (status, Pend, "bad_request")));
+    cases.push((413, Pend, "request_refused"));
+    cases.extend([503, 529].map(|status| (status, Retry, "overloaded")));
+    cases.extend([408, 409, 425, 500, 502, 504].map(|status| (status, Retry, "server_error")));
     for (status, recovery, cause) in cases {
         // The server echoes the key and tries to write on the terminal.
         let said = format!("because {KEY} \u{1b}[31m\r\n{}", "long ".repeat(200));
@@ -141,7 +143,7 @@ async fn every_refusal_has_its_recovery_and_cause() {
             assert!(says_why && fault.message.contains(&status.to_string()), "{}", fault.message);
             match cause {
                 "unauthorized" => assert!(fault.hint.unwrap().contains("MY_KEY")),
-                "rate_limited" | "server_error" => assert_eq!(fault.retry_after, None),
+                "rate_limited" | "server_error" | "overloaded" => assert_eq!(fault.retry_after, None),
                 _ => assert!(fault.hint.is_some(), "{status}"),
             }
         }
@@ -154,6 +156,12 @@ async fn error_codes_that_say_more_than_the_status() {
         |status, code: &str| (status, vec![], json!({"error": {"message": "m", "code": code}}).to_string());
     let quota = fault_of(coded(429, "insufficient_quota")).await;
     assert_eq!((quota.recovery, quota.cause), (Recovery::Stop, "payment_required"));
+    for code in ["context_length_exceeded", "content_filter"] {
+        let refused = fault_of(coded(400, code)).await;
+        assert_eq!((refused.recovery, refused.cause), (Recovery::Pend, "request_refused"));
+    }
+    let vllm = json!({"object": "error", "message": "This model's maximum context length is 8 tokens.", "code": 400});
+    assert_eq!(fault_of((400, vec![], vllm.to_string())).await.cause, "request_refused");
     let model = fault_of(coded(400, "model_not_found")).await;
     assert_eq!((model.recovery, model.cause), (Recovery::Stop, "not_found"));
 }

@@ -1,8 +1,10 @@
 //! `run --dry-run`: what would be asked, without asking or running anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::run::Args;
@@ -10,10 +12,10 @@ use super::{printable, summary, write_stdout};
 use crate::error::{Error, Result};
 use crate::frame::ingest::{SeedStore, ingest};
 use crate::frame::schema::{LANGUAGE, strings};
-use crate::llm::chat::Message;
+use crate::llm::chat::{Message, Sampling};
 use crate::plan::Plan;
 use crate::sandbox::language::Languages;
-use crate::stages::{MESSAGES, Resource, Work};
+use crate::stages::{MESSAGES, Request, Resource, Work};
 
 /// Rows rendered at a time.
 const ROWS: usize = 1024;
@@ -27,7 +29,8 @@ struct Asked {
 }
 
 /// Reads the seeds into a temporary folder, renders the first prompts, and prints what a run would ask.
-pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
+/// `bodies` requests are shown whole.
+pub fn run(args: &Args, bodies: usize, plan: &Plan, languages: &Languages) -> Result<u8> {
     let temp =
         TempDir::new().map_err(|error| Error::io("create a folder in", &std::env::temp_dir(), error))?;
     let options = args.seeds.options(temp.path(), plan.reserved_columns())?;
@@ -39,7 +42,7 @@ pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
     plan.check(&columns)?;
 
     let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
-    let mut first = None;
+    let mut first = Vec::new();
     for start in (0..store.rows()).step_by(ROWS) {
         let batch = store.read(start, ROWS)?;
         let Some(prompts) = first_prompts(plan, batch)? else { break };
@@ -55,10 +58,25 @@ pub fn run(args: &Args, plan: &Plan, languages: &Languages) -> Result<u8> {
             asked.requests += 1;
             asked.characters +=
                 messages.iter().map(|message| message.content.chars().count() as u64).sum::<u64>();
-            first.get_or_insert(messages);
+        }
+        if first.len() < bodies {
+            first.extend(requests(plan, &prompts)?.into_iter().take(bodies - first.len()));
         }
     }
-    print(plan, &asked, first.as_deref())?;
+    let mut text = counts(plan, &asked);
+    if !first.is_empty() {
+        // No key is needed to show what is sent, and none is shown: it goes into a header.
+        let endpoints = args.model.endpoints.connect(&args.model.limits, true)?;
+        for (n, (sampling, messages)) in first.iter().enumerate() {
+            let (endpoint, _) = &endpoints[n % endpoints.len()];
+            let body =
+                endpoint.body(sampling, messages).ok().and_then(|body| serde_json::from_slice(&body).ok());
+            let body: Value = body.unwrap_or_default();
+            let text_of = format!("{body:#}");
+            text += &format!("\nrequest {}: POST {}\n{}\n", n + 1, endpoint.address(), printable(&text_of));
+        }
+    }
+    write_stdout(&text)?;
     let reasons = match summary::top(&ingested.rejected_by_reason) {
         none if none.is_empty() => none,
         reasons => format!(" ({reasons})"),
@@ -87,7 +105,22 @@ fn first_prompts(plan: &Plan, mut batch: RecordBatch) -> Result<Option<RecordBat
     Ok(None)
 }
 
-fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>) -> Result<()> {
+/// The requests that the plan's first model stage makes of `prompts`.
+fn requests(plan: &Plan, prompts: &RecordBatch) -> Result<Vec<(Arc<Sampling>, Vec<Message>)>> {
+    let Some(Work::Effect(effect)) =
+        plan.stages.iter().map(|stage| &stage.work).find(|work| matches!(work, Work::Effect(_)))
+    else {
+        return Ok(Vec::new());
+    };
+    let requests = effect.requests(prompts)?.into_iter().flatten().filter_map(|request| match request {
+        Request::Model { sampling, messages } if !messages.is_empty() => Some((sampling, messages)),
+        _ => None,
+    });
+    Ok(requests.collect())
+}
+
+/// How much would be asked, in all.
+fn counts(plan: &Plan, asked: &BTreeMap<String, Asked>) -> String {
     let mut table = summary::table(&["language", "first requests", "characters", "without a prompt"], 1..4);
     let mut sum = Asked::default();
     for (language, asked) in asked {
@@ -117,11 +150,5 @@ fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>
             text += &format!("  {:20} {} {whom}\n", stage.name, sum.requests * per_row as u64);
         }
     }
-    if let Some(messages) = first {
-        text += "\nthe first request:\n";
-        for message in messages {
-            text += &format!("--- {} ---\n{}\n", message.role, printable(&message.content));
-        }
-    }
-    write_stdout(&text)
+    text
 }

@@ -1,10 +1,12 @@
 //! The command line: one file per command. The only place that prints.
 
 mod bundled;
+mod connect;
 mod doctor;
 mod dry_run;
 mod explain;
 mod export;
+mod models;
 mod options;
 mod progress;
 mod query;
@@ -45,6 +47,8 @@ enum Command {
     Explain(Box<explain::Args>),
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
     Stage(Box<stage::Args>),
+    /// List the models that an endpoint serves.
+    Models(models::Args),
     /// Run programs in the sandbox: one, or those that others send.
     #[command(subcommand, after_help = "Example: autocodegen sandbox exec --language python program.py")]
     Sandbox(sandbox::Command),
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, cli.quiet),
         Command::Explain(args) => explain::run(&args),
         Command::Stage(args) => stage::run(&args, cli.quiet),
+        Command::Models(args) => models::run(&args),
         Command::Sandbox(command) => sandbox::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Query(args) => query::run(&args),

@@ -8,13 +8,13 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::bundled;
+use super::connect::{EndpointArgs, LimitArgs};
 use crate::error::{Error, Result};
 use crate::frame::ingest::SeedOptions;
 use crate::llm::Model;
 use crate::llm::chat::Sampling;
-use crate::llm::client::{Endpoint, HttpModel};
+use crate::llm::pool::Pool;
 use crate::llm::recording::{Recording, ReplayModel};
-use crate::llm::secret::Secret;
 use crate::plan::pipeline::ModelDefaults;
 use crate::retry::RetryPolicy;
 use crate::sandbox::Sandbox;
@@ -82,18 +82,8 @@ pub struct ModelArgs {
     /// Model name as the endpoint knows it. Default: the bundled replies (for the bundled seeds only).
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Base URL of an OpenAI-compatible endpoint.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "OPENAI_BASE_URL",
-        hide_env_values = true,
-        default_value = "https://api.openai.com/v1"
-    )]
-    pub base_url: String,
-    /// Environment variable that holds the key.
-    #[arg(long, value_name = "VARIABLE", default_value = "OPENAI_API_KEY")]
-    pub api_key_env: String,
+    #[command(flatten)]
+    pub endpoints: EndpointArgs,
     /// Answer from recordings that `--record` made, instead of an endpoint.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub replay: Vec<PathBuf>,
@@ -116,13 +106,9 @@ pub struct ModelArgs {
     /// JSON object whose fields are put into every request body.
     #[arg(long, value_name = "JSON")]
     pub extra_body: Option<String>,
-    /// Model calls in flight at once.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub in_flight: usize,
-    /// Seconds a model call may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    pub timeout: u64,
-    /// Tries per call before its row is left pending.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Tries per call that faults before its row is left pending. Refusals (429, 503 with Retry-After) do not count.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub tries: u32,
 }
@@ -131,12 +117,19 @@ pub struct ModelArgs {
 pub struct ModelChoice {
     /// The model.
     pub model: Arc<dyn Model>,
-    /// The endpoint behind it, when there is one.
-    pub endpoint: Option<Arc<HttpModel>>,
+    /// The endpoints behind it, when there are any.
+    pub endpoint: Option<Arc<Pool>>,
     /// What it is, for people.
     pub label: String,
     /// Whether the bundled replies answer.
     pub bundled: bool,
+}
+
+impl ModelChoice {
+    /// Calls in flight at once: those of all endpoints together, or `limit` where there are none.
+    pub fn in_flight(&self, limit: u32) -> usize {
+        self.endpoint.as_ref().map_or(limit as usize, |pool| pool.in_flight())
+    }
 }
 
 impl ModelArgs {
@@ -181,8 +174,13 @@ impl ModelArgs {
             });
         }
         if let Some(name) = &self.model {
-            let endpoint = Arc::new(self.endpoint()?);
-            let label = format!("{name} at {}", self.base_url);
+            let endpoints = self.endpoints.connect(&self.limits, false)?;
+            let mut label =
+                format!("{name} at {}", endpoints.first().map_or("", |(first, _)| first.base_url()));
+            if endpoints.len() > 1 {
+                label += &format!(" and {} other endpoints", endpoints.len() - 1);
+            }
+            let endpoint = Arc::new(Pool::new(endpoints, Duration::from_secs(self.limits.patience))?);
             return Ok(ModelChoice {
                 model: endpoint.clone(),
                 endpoint: Some(endpoint),
@@ -199,20 +197,6 @@ impl ModelArgs {
         let label = format!("{} bundled replies, written for the quickstart", recording.len());
         let model = Arc::new(ReplayModel::new(recording));
         Ok(ModelChoice { model, endpoint: None, label, bundled: true })
-    }
-
-    /// The endpoint, with its key. Only servers on this machine do without one.
-    fn endpoint(&self) -> Result<HttpModel> {
-        let endpoint = |key| Endpoint {
-            timeout: Duration::from_secs(self.timeout),
-            ..Endpoint::new(&self.base_url, key)
-        };
-        let keyless = HttpModel::new(endpoint(None))?;
-        match Secret::from_env(&self.api_key_env) {
-            Ok(key) => HttpModel::new(endpoint(Some(key))),
-            Err(_) if keyless.is_local() => Ok(keyless),
-            Err(error) => Err(error),
-        }
     }
 
     /// When calls are tried again.

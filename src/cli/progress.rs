@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,11 +11,14 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::printable;
 use crate::engine::events::{Event, Observer};
 use crate::frame::ingest::ManifestEntry;
+use crate::llm::Model;
 use crate::plan::Plan;
 use crate::stages::Resource;
 
 /// Plain lines come at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// How often is looked at what the model waits for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why rows are pending: by stage and cause, how many, and what the first one met.
 pub type PendingCauses = BTreeMap<(String, &'static str), (u64, String, Option<String>)>;
@@ -33,6 +36,8 @@ pub struct Progress {
     found: AtomicU64,
     retries: AtomicU64,
     waiting: Mutex<Option<(String, Instant)>>,
+    /// What the model calls wait for, if they do.
+    model_waits: Mutex<Option<String>>,
     pending: Mutex<PendingCauses>,
 }
 
@@ -82,6 +87,7 @@ impl Progress {
             found: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             waiting: Mutex::new(None),
+            model_waits: Mutex::new(None),
             pending: Mutex::default(),
         }
     }
@@ -126,8 +132,37 @@ impl Progress {
         )
     }
 
-    /// What the last retry waits for, while it does.
+    /// Looks every second whether the calls of `model` wait for something, and tells: nothing else happens meanwhile that
+    /// would. With `lines` also where no bars are drawn.
+    pub fn watch(self: &Arc<Self>, model: Option<Arc<dyn Model>>, lines: bool) {
+        let Some(model) = model else { return };
+        let lines = lines && !draws_bars(false);
+        let progress = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut told: Option<Instant> = None;
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let Some(progress) = progress.upgrade() else { return };
+                let waits = model.status().and_then(|status| status.waits_for());
+                let waits = waits.map(|waits| format!("model: {}", printable(&waits)));
+                if let Some(waits) = &waits
+                    && lines
+                    && told.is_none_or(|told| told.elapsed() >= LINE_EVERY)
+                {
+                    eprintln!("{waits}");
+                    told = Some(Instant::now());
+                }
+                *progress.model_waits.lock().unwrap_or_else(PoisonError::into_inner) = waits;
+                progress.tell();
+            }
+        });
+    }
+
+    /// What calls wait for: the model's endpoints, or the last retry, while it does.
     fn waiting(&self) -> Option<String> {
+        if let Some(waits) = self.model_waits.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Some(waits);
+        }
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (what, until) = waiting.as_ref()?;
         let left = until.checked_duration_since(Instant::now())?;

@@ -32,7 +32,8 @@ use crate::text::template::Templates;
 #[command(after_help = "Examples:
   autocodegen run --install
   OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model deepseek-chat --base-url https://api.deepseek.com --out runs/mine
-  autocodegen run --seeds ~/src/project --model any --dry-run")]
+  autocodegen run --seeds snippets.jsonl --model m --base-url http://10.0.0.1:8000/v1 --base-url http://10.0.0.2:8000/v1
+  autocodegen run --seeds ~/src/project --model any --dry-run=3")]
 pub struct Args {
     /// Name of a pipeline, or path of one of your own ending in .toml.
     #[arg(default_value = "synthesize")]
@@ -43,9 +44,10 @@ pub struct Args {
     /// Prompt templates that replace the built-in ones, file by file.
     #[arg(long, value_name = "DIR")]
     pub templates: Option<PathBuf>,
-    /// Show what would be asked, without asking or running anything.
-    #[arg(long)]
-    pub dry_run: bool,
+    /// Show what would be asked, without asking or running anything: counts, and the bodies of the first N requests (1 where no
+    /// number is given).
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
+    pub dry_run: Option<usize>,
     /// Install the toolchains that the seeds need and that are missing.
     #[arg(long)]
     pub install: bool,
@@ -77,8 +79,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         max_output_bytes: args.max_output_bytes,
     };
     let draft = Plan::build(&pipeline, &context(None))?;
-    if args.dry_run {
-        return dry_run::run(args, &draft, &languages);
+    if let Some(bodies) = args.dry_run {
+        return dry_run::run(args, bodies, &draft, &languages);
     }
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let asks_model = asks(&draft, Resource::Model);
@@ -149,13 +151,14 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
 
         let progress = Arc::new(Progress::new(&plan, store.rows(), quiet));
         let stop = Arc::new(Stop::default());
+        progress.watch(choice.as_ref().map(|choice| choice.model.clone()), !quiet);
         let calls = Arc::new(Calls::new(
             resources(args, choice.as_ref(), sandbox)?,
             journals(&plan, &dir)?,
             stop.clone(),
             progress.clone(),
         ));
-        let in_flight = args.model.in_flight;
+        let in_flight = in_flight(args, choice.as_ref());
         let engine = Arc::new(Engine {
             plan: plan.clone(),
             seeds: store,
@@ -255,10 +258,16 @@ fn resources(
         model: choice.map(|choice| choice.model.clone()),
         sandbox_in_flight: sandbox.as_ref().map_or(1, |sandbox| sandbox.capacity()),
         sandbox,
-        model_in_flight: args.model.in_flight,
+        model_in_flight: in_flight(args, choice),
         retry: args.model.retry(),
         recorder: args.model.record.as_deref().map(Recorder::create).transpose()?,
     })
+}
+
+/// Model calls in flight at once.
+fn in_flight(args: &Args, choice: Option<&ModelChoice>) -> usize {
+    let limit = args.model.limits.in_flight;
+    choice.map_or(limit as usize, |choice| choice.in_flight(limit))
 }
 
 fn journals(plan: &Plan, dir: &RunDir) -> Result<std::collections::HashMap<Arc<str>, Journal>> {

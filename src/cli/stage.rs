@@ -101,15 +101,18 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .map(|stage| Ok((stage.name.clone(), Journal::open(&journal.join(&*stage.name))?)))
             .collect::<Result<_>>()?;
         let resources = Resources {
+            model_in_flight: choice
+                .as_ref()
+                .map_or(1, |choice| choice.in_flight(args.model.limits.in_flight)),
             model: choice.map(|choice| choice.model),
             sandbox_in_flight: sandbox.as_ref().map_or(1, |sandbox| sandbox.capacity()),
             sandbox,
-            model_in_flight: args.model.in_flight,
             retry: args.model.retry(),
             recorder: args.model.record.as_deref().map(Recorder::create).transpose()?,
         };
         let plan = Arc::new(plan);
         let progress = Arc::new(Progress::new(&plan, 0, true));
+        progress.watch(resources.model.clone(), !quiet);
         let stop = Arc::new(Stop::default());
         let calls = Arc::new(Calls::new(resources, journals, stop.clone(), progress.clone()));
         let interrupts = tokio::spawn(interrupts(stop.clone()));

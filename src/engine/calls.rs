@@ -77,6 +77,9 @@ impl Calls {
         stop: Arc<Stop>,
         observer: Arc<dyn Observer>,
     ) -> Self {
+        if let Some(model) = resources.model.clone() {
+            stop.then(move || model.drain());
+        }
         Self {
             model_slots: Semaphore::new(resources.model_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             sandbox_slots: Semaphore::new(resources.sandbox_in_flight.clamp(1, Semaphore::MAX_PERMITS)),

@@ -82,3 +82,14 @@ pub struct Reply {
     #[serde(default)]
     pub latency_ms: u64,
 }
+
+/// The finish reason of a request that no endpoint will ever answer as it is: too long, or against a content policy.
+pub const REQUEST_REFUSED: &str = "request_refused";
+
+impl Reply {
+    /// The reply that stands for a request which endpoints refuse for what it says; `words` tell why. It is written
+    /// down like any other, so that the request is not made again.
+    pub fn request_refused(words: impl Into<String>) -> Self {
+        Self { output: words.into(), finish_reason: REQUEST_REFUSED.into(), ..Self::default() }
+    }
+}

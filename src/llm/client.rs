@@ -1,16 +1,20 @@
 //! The client of an OpenAI-compatible chat-completions endpoint.
 
 use std::mem::take;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use reqwest::header::AUTHORIZATION;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response, Url};
+use reqwest::{Certificate, Client, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
+
+use super::address::{addresses, host, is_loopback};
+use super::limits::Told;
+use super::models::{Listed, listed, names_model};
+use super::provider::Provider;
 
 use crate::error::{Error, Fault, Recovery, Result};
 use crate::llm::Model;
@@ -19,13 +23,12 @@ use crate::llm::key::sampling_fields;
 use crate::llm::secret::Secret;
 use crate::llm::{fault, reply, tls};
 
-/// Where the path of a chat-completions address ends.
-const CHAT_PATH: &str = "/chat/completions";
 /// How long and how much to read of a refusal's body. The status says what to do; the body only says why.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 const REFUSAL_BYTES: usize = 64 << 10;
 /// How long the check before a run waits for the list of models.
 const CHECK_WAIT: Duration = Duration::from_secs(15);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Extra fields that would change what kind of answer comes back.
 const RESERVED: [&str; 3] = ["messages", "stream", "n"];
 
@@ -37,6 +40,12 @@ pub struct Endpoint {
     pub base_url: String,
     /// The key, for endpoints that want one.
     pub api_key: Option<Secret>,
+    /// What the model is called there, where that is not what the run calls it.
+    pub model: Option<String>,
+    /// Whose API it is; by default that of the provider whose host the address has.
+    pub provider: Option<&'static Provider>,
+    /// Certificates of authorities to trust besides the system's: the text of PEM files.
+    pub ca_certs: Vec<Vec<u8>>,
     /// From sending a request to the last byte of its reply.
     pub timeout: Duration,
     /// For the connection alone, within `timeout`.
@@ -51,6 +60,9 @@ impl Endpoint {
         Self {
             base_url: base_url.into(),
             api_key,
+            model: None,
+            provider: None,
+            ca_certs: Vec::new(),
             timeout: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(10),
             max_response_bytes: 16 << 20,
@@ -67,6 +79,7 @@ pub struct HttpModel {
     address: String,
     chat_url: Url,
     models_url: Url,
+    provider: Option<&'static Provider>,
 }
 
 /// A request body.
@@ -79,10 +92,11 @@ struct Body<'a> {
 
 impl HttpModel {
     /// A client of `endpoint`. Nothing is sent yet. Proxies named by the environment are used, except for this
-    /// machine's own addresses. Redirects are not followed: a redirected POST would lose its body.
+    /// machine's own addresses. Redirects are not followed: a redirected POST would lose its body. Trusted are the
+    /// authorities of the system, or of the file in `SSL_CERT_FILE`, and the endpoint's own.
     ///
     /// # Errors
-    /// The base URL is no http(s) URL or has a user name or password in it.
+    /// The base URL is no http(s) URL or has a user name or password in it; a certificate does not read.
     pub fn new(endpoint: Endpoint) -> Result<Self> {
         let (chat_url, models_url) = addresses(&endpoint.base_url)?;
         let mut address = chat_url.clone();
@@ -95,10 +109,57 @@ impl HttpModel {
         if is_loopback(&chat_url) {
             builder = builder.no_proxy();
         }
+        for pem in &endpoint.ca_certs {
+            for certificate in authorities(pem)? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
         let client = builder.build().map_err(|error| {
             Error::environment(format!("cannot set up an HTTP client: {}", error.without_url()))
         })?;
-        Ok(Self { client, endpoint, address: address.into(), chat_url, models_url })
+        let provider = endpoint.provider.or_else(|| Provider::at(&chat_url));
+        Ok(Self { client, endpoint, address: address.into(), chat_url, models_url, provider })
+    }
+
+    /// Host and port, by which messages call the endpoint.
+    pub fn name(&self) -> String {
+        host(&self.chat_url)
+    }
+
+    /// Where requests go, without query.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The address as it was given.
+    pub fn base_url(&self) -> &str {
+        &self.endpoint.base_url
+    }
+
+    /// From sending a request to the last byte of its reply.
+    pub fn timeout(&self) -> Duration {
+        self.endpoint.timeout
+    }
+
+    /// The body of a request, as it is sent.
+    pub fn body(&self, sampling: &Sampling, messages: &[Message]) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Body { fields: self.fields(sampling).0, messages })
+    }
+
+    /// The settings of a request as this endpoint takes them, and those it does not take.
+    fn fields(&self, sampling: &Sampling) -> (Map<String, Value>, Vec<&str>) {
+        let mut fields = sampling_fields(sampling);
+        if let Some(model) = &self.endpoint.model {
+            fields.insert("model".to_owned(), model.as_str().into());
+        }
+        let omitted =
+            self.provider.map(|provider| provider.adapt(self.model(sampling), sampling, &mut fields));
+        (fields, omitted.unwrap_or_default())
+    }
+
+    /// What the model is called here.
+    fn model<'a>(&'a self, sampling: &'a Sampling) -> &'a str {
+        self.endpoint.model.as_deref().unwrap_or(&sampling.model)
     }
 
     /// Whether the endpoint is on this machine.
@@ -114,36 +175,73 @@ impl HttpModel {
     /// No connection, the key is refused, or the list lacks the model: environment. An extra field that would change
     /// the kind of answer (`messages`, `stream`, `n`): usage.
     pub async fn check(&self, sampling: &Sampling) -> Result<()> {
-        if let Some(name) = RESERVED.into_iter().find(|name| sampling.extra.contains_key(*name)) {
-            return Err(Error::usage(format!("the extra request field `{name}` cannot be set"))
-                .hint("remove it from the model's extra fields"));
+        refuse_reserved(sampling)?;
+        self.probe(sampling).await.map_err(Error::from)
+    }
+
+    /// [`HttpModel::check`], of the endpoint alone.
+    pub(super) async fn probe(&self, sampling: &Sampling) -> Result<(), Fault> {
+        for name in self.fields(sampling).1 {
+            tracing::warn!("{} does not take `{name}`: it is left out of requests", self.name());
         }
-        let request = self.client.get(self.models_url.clone());
-        let body = match self.exchange(request, self.endpoint.timeout.min(CHECK_WAIT)).await {
+        let body = match self.list().await {
             Ok(body) => body,
             Err(fault) if matches!(fault.cause, "unauthorized" | "payment_required" | "connection") => {
-                return Err(self.presentable(fault).into());
+                return Err(self.presentable(fault));
             }
             Err(fault) => {
                 tracing::debug!("no list of models: {}", self.presentable(fault).message);
                 return Ok(());
             }
         };
-        let listed = listed_models(&body);
-        if listed.is_empty() || listed.iter().any(|id| names_model(id, &sampling.model)) {
+        let model = self.model(sampling);
+        let Some((listed, true)) = listed(&body) else { return Ok(()) };
+        if listed.is_empty() || listed.iter().any(|listed| names_model(&listed.id, model)) {
             return Ok(());
         }
-        let some: Vec<&str> = listed.iter().take(8).map(String::as_str).collect();
-        let message = format!("{} has no model `{}`", self.address, sampling.model);
-        let hint = format!("it offers {} models: {}", listed.len(), some.join(", "));
-        Err(Error::environment(self.clean(&message)).hint(self.clean(&hint)))
+        let some: Vec<&str> = listed.iter().take(8).map(|listed| listed.id.as_str()).collect();
+        let fault =
+            Fault::new(Recovery::Stop, "not_found", format!("{} has no model `{model}`", self.address))
+                .hint(format!("it offers {} models: {}", listed.len(), some.join(", ")));
+        Err(self.presentable(fault))
     }
 
-    async fn attempt(&self, request: &ChatRequest) -> Result<Reply, Fault> {
+    /// The models that the endpoint lists.
+    ///
+    /// # Errors
+    /// No connection, a refusal, or an answer that is no list of models.
+    pub async fn models(&self) -> Result<Vec<Listed>> {
+        let body = self.list().await.map_err(|fault| Error::from(self.presentable(fault)))?;
+        let (mut models, _) = listed(&body).ok_or_else(|| {
+            Error::environment(format!("the answer from {} is no list of models", self.models_url.path()))
+                .hint("check the base URL; many endpoints want it to end in /v1")
+        })?;
+        for model in &mut models {
+            model.id = self.clean(&model.id);
+        }
+        Ok(models)
+    }
+
+    /// The body of the list of models.
+    async fn list(&self) -> Result<Vec<u8>, Fault> {
+        let request = self.client.get(self.models_url.clone());
+        self.exchange(request, self.endpoint.timeout.min(CHECK_WAIT), &mut Told::default()).await
+    }
+
+    /// Makes one attempt at answering `request`; also what the response's headers tell.
+    pub(super) async fn send(&self, request: &ChatRequest) -> (Result<Reply, Fault>, Told) {
+        let mut told = Told::default();
+        let result = self.attempt(request, &mut told).await;
+        (result.map_err(|fault| self.presentable(fault)), told)
+    }
+
+    async fn attempt(&self, request: &ChatRequest, told: &mut Told) -> Result<Reply, Fault> {
         let started = Instant::now();
-        let body = Body { fields: sampling_fields(&request.sampling), messages: &request.messages };
-        let post = self.client.post(self.chat_url.clone()).json(&body);
-        let body = self.exchange(post, self.endpoint.timeout).await?;
+        let body = self.body(&request.sampling, &request.messages).map_err(|error| {
+            Fault::new(Recovery::Pend, "internal", format!("the request cannot be written as JSON: {error}"))
+        })?;
+        let post = self.client.post(self.chat_url.clone()).header(CONTENT_TYPE, JSON).body(body);
+        let body = self.exchange(post, self.endpoint.timeout, told).await?;
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut reply = Reply { latency_ms, ..reply::parse(&body)? };
         if let Some(key) = &self.endpoint.api_key {
@@ -157,7 +255,12 @@ impl HttpModel {
     }
 
     /// Sends `request` and reads the body of a successful response, all within `timeout`.
-    async fn exchange(&self, request: RequestBuilder, timeout: Duration) -> Result<Vec<u8>, Fault> {
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+        told: &mut Told,
+    ) -> Result<Vec<u8>, Fault> {
         let deadline = Instant::now() + timeout;
         let late = |_| {
             let message = format!("no complete reply from {} within {timeout:?}", self.address);
@@ -169,6 +272,7 @@ impl HttpModel {
         };
         let sent = timeout_at(deadline, request.send()).await.map_err(late)?;
         let mut response = sent.map_err(|error| fault::of_transport(&self.address, error))?;
+        *told = Told::read(response.headers());
         let mut body = Vec::new();
         if response.status().is_success() {
             let limit = self.endpoint.max_response_bytes;
@@ -225,105 +329,29 @@ impl HttpModel {
 
 impl Model for HttpModel {
     fn ask<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<Reply, Fault>> {
-        Box::pin(async move { self.attempt(request).await.map_err(|fault| self.presentable(fault)) })
+        Box::pin(async move { self.send(request).await.0 })
     }
 }
 
-/// The addresses for chat completions and for the list of models.
-fn addresses(base_url: &str) -> Result<(Url, Url)> {
-    let bad = |why: &str| {
-        Error::usage(format!("the base URL {why}"))
-            .hint("give it like https://api.deepseek.com or http://localhost:8000/v1")
+/// # Errors
+/// An extra field of `sampling` would change what kind of answer comes back.
+pub(super) fn refuse_reserved(sampling: &Sampling) -> Result<()> {
+    match RESERVED.into_iter().find(|name| sampling.extra.contains_key(*name)) {
+        Some(name) => Err(Error::usage(format!("the extra request field `{name}` cannot be set"))
+            .hint("remove it from the model's extra fields")),
+        None => Ok(()),
+    }
+}
+
+/// The certificates in the text of a PEM file.
+fn authorities(pem: &[u8]) -> Result<Vec<Certificate>> {
+    let bad = |why: String| {
+        Error::usage(format!("the file of --ca-cert {why}"))
+            .hint("give the certificate of the authority in PEM form: -----BEGIN CERTIFICATE-----")
     };
-    let mut base =
-        Url::parse(base_url.trim()).map_err(|error| bad(&format!("`{base_url}` is not a URL: {error}")))?;
-    if !base.username().is_empty() || base.password().is_some() {
-        return Err(bad(
-            "has a user name or password in it; put the key into an environment variable instead",
-        ));
-    }
-    if !matches!(base.scheme(), "http" | "https") {
-        return Err(bad(&format!("`{base_url}` is neither http nor https")));
-    }
-    base.set_fragment(None);
-    let path = base.path().trim_end_matches('/');
-    let root = path.strip_suffix(CHAT_PATH).unwrap_or(path).to_owned();
-    let at = |end: &str| {
-        let mut url = base.clone();
-        url.set_path(&format!("{root}{end}"));
-        url
-    };
-    Ok((at(CHAT_PATH), at("/models")))
-}
-
-/// Whether `url` is on this machine, where no proxy should stand in between.
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// The ids in a complete list of models; empty when `body` is no such list.
-fn listed_models(body: &[u8]) -> Vec<String> {
-    let list: Value = serde_json::from_slice(body).unwrap_or_default();
-    if list.get("has_more").and_then(Value::as_bool) == Some(true) {
-        return Vec::new();
-    }
-    let models = list.get("data").unwrap_or(&list).as_array().map(Vec::as_slice).unwrap_or_default();
-    models.iter().filter_map(|model| model.get("id")?.as_str().map(str::to_owned)).collect()
-}
-
-/// Whether the listed `id` is what the user calls `model`: servers list `llama3:latest` or `models/gemini-pro`
-/// and take `llama3` and `gemini-pro`.
-fn names_model(id: &str, model: &str) -> bool {
-    let extended = id.strip_prefix(model).is_some_and(|tag| tag.starts_with(':'));
-    let qualified = id.strip_suffix(model).is_some_and(|owner| owner.ends_with('/'));
-    id == model || extended || qualified
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base_urls_in_every_form() {
-        let cases = [
-            (
-                "https://api.deepseek.com",
-                "https://api.deepseek.com/chat/completions",
-                "https://api.deepseek.com/models",
-            ),
-            (
-                "http://localhost:8000/v1",
-                "http://localhost:8000/v1/chat/completions",
-                "http://localhost:8000/v1/models",
-            ),
-            ("http://[::1]:80/v1/", "http://[::1]/v1/chat/completions", "http://[::1]/v1/models"),
-            ("https://h/v1/chat/completions/", "https://h/v1/chat/completions", "https://h/v1/models"),
-            ("https://h/d?v=1#x", "https://h/d/chat/completions?v=1", "https://h/d/models?v=1"),
-        ];
-        for (base, chat, models) in cases {
-            let (chat_url, models_url) = addresses(base).unwrap();
-            assert_eq!((chat_url.as_str(), models_url.as_str()), (chat, models), "{base}");
-        }
-        for bad in ["", "api.deepseek.com", "ftp://h/v1", "https://me:sesame@h/v1", "http://"] {
-            let error = addresses(bad).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{bad}");
-            assert!(!error.to_string().contains("sesame"));
-        }
-    }
-
-    #[test]
-    fn which_hosts_are_this_machine() {
-        let loopback = |url: &str| is_loopback(&Url::parse(url).unwrap());
-        assert!(
-            loopback("http://localhost:1/") && loopback("http://127.0.0.1/") && loopback("http://[::1]:2/")
-        );
-        assert!(!loopback("http://localhost.example.com/") && !loopback("http://10.0.0.1/"));
-    }
-
-    #[test]
-    fn a_model_may_be_listed_under_a_longer_name() {
-        assert!(names_model("m", "m") && names_model("m:latest", "m") && names_model("models/m", "m"));
-        assert!(!names_model("m2", "m") && !names_model("xm", "m") && !names_model("m", "m2"));
+    match Certificate::from_pem_bundle(pem) {
+        Ok(certificates) if certificates.is_empty() => Err(bad("has no certificate in it".into())),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(bad(format!("does not read: {error}"))),
     }
 }

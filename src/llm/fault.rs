@@ -8,6 +8,7 @@ use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::error::{Fault, Recovery};
+use crate::llm::chat::REQUEST_REFUSED;
 
 /// Most characters of a fault's message; most of it is what a server said.
 const MESSAGE_CHARS: usize = 300;
@@ -44,7 +45,12 @@ pub(super) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], ke
         404 => fault(Recovery::Stop, "not_found").hint(NOT_FOUND_HINT),
         _ if code == "model_not_found" => fault(Recovery::Stop, "not_found").hint(NOT_FOUND_HINT),
         429 => fault(Recovery::Retry, "rate_limited").retry_after(retry_after(headers)),
+        503 | 529 => fault(Recovery::Retry, "overloaded").retry_after(retry_after(headers)),
         408 | 409 | 425 | 500.. => fault(Recovery::Retry, "server_error").retry_after(retry_after(headers)),
+        400 | 413 | 422 if said.is_about_the_request() || status == StatusCode::PAYLOAD_TOO_LARGE => {
+            fault(Recovery::Pend, REQUEST_REFUSED)
+                .hint("shorten the prompt, or ask a model with a longer context")
+        }
         _ => fault(Recovery::Pend, "bad_request").hint(
             "the endpoint refuses this request: see what it says about the sampling settings or the prompt",
         ),
@@ -68,7 +74,8 @@ pub(super) fn of_transport(address: &str, error: reqwest::Error) -> Fault {
             // The TLS library's own error is not to be had from the chain, only its words.
             let hint = match message.contains("certificate") {
                 true => {
-                    "the server's certificate is not trusted here: see whether ca-certificates is installed"
+                    "the server's certificate is not trusted here: see whether ca-certificates is installed, or name \
+                     the authority that signed it with --ca-cert FILE"
                 }
                 false => "check the base URL, and that the server is running and can be reached from here",
             };
@@ -96,14 +103,43 @@ pub(super) struct ServerError {
     pub message: String,
     /// Its machine-readable code, e.g. `model_not_found`.
     pub code: Option<String>,
+    /// Its kind of error, e.g. `invalid_request_error`.
+    pub kind: Option<String>,
 }
+
+/// Codes and kinds of errors that are about what one request says, not about how requests are made.
+const ABOUT_THE_REQUEST: [&str; 9] = [
+    "context_length_exceeded",
+    "string_above_max_length",
+    "exceed_context_size_error",
+    "content_filter",
+    "content_policy_violation",
+    "data_inspection_failed",
+    "invalid_prompt",
+    "request_too_large",
+    "prompt_too_long",
+];
+
+/// Words of such errors, where the code does not tell.
+const WORDS_ABOUT_THE_REQUEST: [&str; 10] = [
+    "context length",
+    "context window",
+    "context size",
+    "prompt is too long",
+    "input is too long",
+    "too many input tokens",
+    "maximum model length",
+    "content management policy",
+    "content policy",
+    "content exists risk",
+];
 
 impl ServerError {
     /// Reads an error body: `{"error": {"message", "code"}}`, `{"error": "..."}`, `{"message"}`, `{"detail"}` or text.
     pub(super) fn read(body: &[u8]) -> Self {
         let text = || String::from_utf8_lossy(body).trim().to_owned();
         let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(body) else {
-            return Self { message: text(), code: None };
+            return Self { message: text(), ..Self::default() };
         };
         let error = object.get("error");
         let message =
@@ -111,8 +147,22 @@ impl ServerError {
                 .into_iter()
                 .flatten()
                 .find_map(Value::as_str);
-        let code = error.and_then(|e| e.get("code")).and_then(Value::as_str);
-        Self { message: message.map_or_else(text, str::to_owned), code: code.map(str::to_owned) }
+        let named = |name: &str| Some(error?.get(name)?.as_str()?.to_owned());
+        Self {
+            message: message.map_or_else(text, str::to_owned),
+            code: named("code"),
+            kind: named("type").or_else(|| Some(object.get("type")?.as_str()?.to_owned())),
+        }
+    }
+
+    /// Whether asking this again can never succeed, while other requests may.
+    fn is_about_the_request(&self) -> bool {
+        let known =
+            |code: &Option<String>| code.as_deref().is_some_and(|code| ABOUT_THE_REQUEST.contains(&code));
+        let message = self.message.to_lowercase();
+        known(&self.code)
+            || known(&self.kind)
+            || WORDS_ABOUT_THE_REQUEST.iter().any(|words| message.contains(words))
     }
 }
 

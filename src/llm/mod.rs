@@ -1,23 +1,44 @@
 //! Asking a language model: chat requests in, replies out.
 
+mod address;
+mod bucket;
 pub mod chat;
 pub mod client;
 pub mod constant;
+pub mod endpoints;
 mod fault;
+mod gate;
 pub mod key;
+mod limits;
+mod models;
+pub mod pool;
+pub mod provider;
 pub mod recorder;
 pub mod recording;
 mod reply;
 pub mod secret;
+pub mod status;
 pub mod tls;
+
+pub use gate::Limits;
+pub use models::Listed;
 
 use futures::future::BoxFuture;
 
 use crate::error::Fault;
 use chat::{ChatRequest, Reply};
+use status::Status;
 
 /// Something that answers chat requests: an HTTP endpoint, a recording, or a constant for benchmarks.
 pub trait Model: Send + Sync {
     /// Makes one attempt at answering `request`. Retrying is the caller's business.
     fn ask<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<Reply, Fault>>;
+
+    /// How it is doing, where there is something to tell.
+    fn status(&self) -> Option<Status> {
+        None
+    }
+
+    /// Sends no further request: calls that still wait for their turn end with a fault, those in flight are left to finish.
+    fn drain(&self) {}
 }

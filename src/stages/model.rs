@@ -9,7 +9,7 @@ use super::registry::{Context, Spec};
 use super::{Answer, Change, Effect, Rejection, Request, Resource, Stage, Work, depends_on};
 use crate::error::{Error, Result};
 use crate::frame::schema::strings;
-use crate::llm::chat::{Message, Sampling};
+use crate::llm::chat::{Message, REQUEST_REFUSED, Sampling};
 
 /// Column with the conversation: JSON text of an array of `{role, content}`.
 pub const MESSAGES: &str = "messages";
@@ -75,7 +75,9 @@ impl Effect for Ask {
             .enumerate()
             .map(|(row, answers)| {
                 let Some(Answer::Model(reply)) = answers.first() else { return None };
-                let problem = if !WHOLE.contains(&reply.finish_reason.as_str()) {
+                let problem = if reply.finish_reason == REQUEST_REFUSED {
+                    Some((REQUEST_REFUSED.to_owned(), reply.output.clone()))
+                } else if !WHOLE.contains(&reply.finish_reason.as_str()) {
                     Some((format!("finish_reason_{}", reason(&reply.finish_reason)), finish_detail(reply)))
                 } else if reply.output.trim().is_empty() {
                     Some(("empty_reply".to_owned(), "the reply has no text".to_owned()))

@@ -83,16 +83,37 @@ fn requests_that_fail_leave_rows_pending() {
     let place = Place::new();
     let server =
         ChatServer::new(Duration::ZERO, |asked, _| match chat_server::prompt_of(asked).contains("def one") {
-            true => refusal(400, "context_length_exceeded", "prompt too long"),
+            true => refusal(400, "invalid_request", "no such setting"),
             false => reply("fine"),
         });
     let run = place.ask(&server, "run ask.toml --seeds seeds.jsonl --out r");
-    run.says(1, &["pending: 1 row", "ask.reply", "prompt too long", "run the same command again"]);
+    run.says(1, &["pending: 1 row", "ask.reply", "no such setting", "run the same command again"]);
     assert_eq!(place.table("r", "dataset").len(), 1);
     let again = willing();
     place.ask(&again, "run ask.toml --seeds seeds.jsonl --out r").says(0, &[]);
     assert_eq!(again.asked(), 1, "the answered row was asked again");
     assert_eq!(place.table("r", "dataset").len(), 2);
+}
+
+/// No endpoint will ever answer a prompt that is too long: its row is rejected once and for all.
+#[test]
+fn a_request_refused_for_what_it_says_rejects_its_row() {
+    let place = Place::new();
+    let server =
+        ChatServer::new(Duration::ZERO, |asked, _| match chat_server::prompt_of(asked).contains("def one") {
+            true => refusal(400, "context_length_exceeded", "prompt too long by far"),
+            false => reply("fine"),
+        });
+    let args = "run ask.toml --seeds seeds.jsonl --out r";
+    place.ask(&server, args).says(0, &["request_refused 1"]);
+    assert_eq!(place.table("r", "dataset").len(), 1);
+    let rejected = place.table("r", "rejected");
+    assert_eq!((rejected.len(), rejected[0]["reason"].as_str()), (1, Some("request_refused")));
+    assert!(rejected[0]["detail"].as_str().unwrap().contains("prompt too long by far"), "{rejected:?}");
+    // Written down like a reply: made anew from the journal, the row is not asked for again.
+    fs::remove_dir_all(place.path("r/stages")).unwrap();
+    place.ask(&server, args).says(0, &["request_refused 1"]);
+    assert_eq!(server.asked(), 2);
 }
 
 #[test]
