@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::Tokens;
 use crate::frame::key::Key;
 
 /// One turn of a conversation.
@@ -81,4 +82,15 @@ pub struct Reply {
     /// Time from sending the request to the last byte of the reply, ms.
     #[serde(default)]
     pub latency_ms: u64,
+}
+
+impl Reply {
+    /// What it is charged by.
+    pub fn tokens(&self) -> Tokens {
+        Tokens {
+            prompt: self.prompt_tokens,
+            cached: self.cached_tokens,
+            completion: self.completion_tokens,
+        }
+    }
 }

@@ -5,11 +5,13 @@ pub mod client;
 pub mod constant;
 mod fault;
 pub mod key;
+pub mod pricing;
 pub mod recorder;
 pub mod recording;
 mod reply;
 pub mod secret;
 pub mod tls;
+pub mod tokens;
 
 use futures::future::BoxFuture;
 
