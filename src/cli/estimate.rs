@@ -43,7 +43,7 @@ Examples:
   autocodegen estimate --model gpt-4o-mini
   autocodegen estimate --seeds snippets.jsonl --model my-model --price-input 0.5 --price-output 2 --out runs/mine
   OPENAI_API_KEY=... autocodegen estimate --seeds snippets.jsonl --model gpt-4o-mini --out runs/mine --pilot 50")]
-pub struct Args {
+pub struct EstimateArgs {
     #[command(flatten)]
     run: run::Args,
     /// Really run this many seeds first, and reckon from what they cost.
@@ -58,7 +58,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Those of `run` before it begins, and with a pilot those of the pilot.
-pub fn run(args: &Args, quiet: bool) -> Result<u8> {
+pub fn run(args: &EstimateArgs, quiet: bool) -> Result<u8> {
     let languages = Languages::embedded()?;
     let pipeline = Pipeline::load(&args.run.pipeline)?;
     let templates = Arc::new(Templates::load(args.run.templates.as_deref())?);
@@ -109,7 +109,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     Ok(0)
 }
 
-fn sandbox_parallel(args: &Args) -> usize {
+fn sandbox_parallel(args: &EstimateArgs) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     args.run.sandbox.sandbox_jobs.unwrap_or(cores)
 }

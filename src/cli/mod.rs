@@ -50,7 +50,7 @@ enum Command {
     /// Take seeds through a pipeline into a run directory; run again to resume.
     Run(Box<run::Args>),
     /// Say what a run would cost, in tokens, USD and hours, before it is begun or while it is half done.
-    Estimate(Box<estimate::Args>),
+    Estimate(Box<estimate::EstimateArgs>),
     /// Print the plan of a pipeline: stages, columns, fingerprints, requests per row.
     Explain(Box<explain::Args>),
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
