@@ -6,15 +6,15 @@ WITH charged AS (
     1.0 * prompt_tokens AS prompt,
     1.0 * CASE WHEN cached_tokens < prompt_tokens THEN cached_tokens ELSE prompt_tokens END AS cached,
     1.0 * completion_tokens AS completion,
-    input,
-    cached_input,
-    output
+    input_usd,
+    cached_input_usd,
+    output_usd
   FROM replies LEFT JOIN prices ON replies.stage = prices.stage
 ),
 priced AS (
   SELECT
     *,
-    ((prompt - cached) * input + cached * cached_input + completion * output) / 1000000.0 AS usd
+    ((prompt - cached) * input_usd + cached * cached_input_usd + completion * output_usd) / 1000000.0 AS usd
   FROM charged
 ),
 sums AS (

@@ -75,8 +75,9 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
         rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
-    let mut replies =
-        String::from("stage id language finish_reason prompt_tokens cached_tokens completion_tokens latency_ms\n");
+    let mut replies = String::from(
+        "stage id language finish_reason prompt_tokens cached_tokens completion_tokens latency_ms\n",
+    );
     for n in 0..=100 {
         replies += &format!("solution.reply r{n} go stop 10 4 {} {}\n", n % 2, n * 10);
     }

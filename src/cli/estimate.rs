@@ -36,22 +36,24 @@ enum Format {
 
 /// Arguments of `estimate`: those of `run`, and how to reckon.
 #[derive(clap::Args)]
-#[command(after_help = "Nothing is sent without --pilot. With it, so many seeds, spread over the languages, are taken through the whole
-pipeline first; their answers are kept in the run directory, where `run` finds them: nothing is paid for twice.
+#[command(
+    after_help = "Nothing is sent without --pilot. With it, so many seeds, spread over the languages, go through the pipeline first.
+Their answers are kept in the run directory, where `run` finds them: nothing is paid for twice.
 
 Examples:
   autocodegen estimate --model gpt-4o-mini
   autocodegen estimate --seeds snippets.jsonl --model my-model --price-input 0.5 --price-output 2 --out runs/mine
-  OPENAI_API_KEY=... autocodegen estimate --seeds snippets.jsonl --model gpt-4o-mini --out runs/mine --pilot 50")]
+  OPENAI_API_KEY=... autocodegen estimate --seeds snippets.jsonl --model gpt-4o-mini --out runs/mine --pilot 50"
+)]
 pub struct EstimateArgs {
-    #[command(flatten)]
-    run: run::Args,
     /// Really run this many seeds first, and reckon from what they cost.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pilot: Option<u32>,
     /// Form of the answer.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
+    #[command(flatten)]
+    run: run::Args,
 }
 
 /// Runs the command.

@@ -53,29 +53,62 @@ impl Collector for Page {
         counters(&mut to, &stages, "retries", "Calls tried again, by cause", "cause", |calls| {
             calls.retries.iter().map(|(cause, n)| (cause.as_str(), *n as f64)).collect()
         })?;
-        counters(&mut to, &stages, "tokens", "Tokens charged, by kind; prompt includes cached", "kind", |calls| {
-            let tokens = calls.tokens;
-            let of_model = [("prompt", tokens.prompt), ("cached", tokens.cached), ("completion", tokens.completion)];
-            of_model.into_iter().filter(|_| calls.model).map(|(kind, n)| (kind, n as f64)).collect()
-        })?;
+        counters(
+            &mut to,
+            &stages,
+            "tokens",
+            "Tokens charged, by kind; prompt includes cached",
+            "kind",
+            |calls| {
+                let tokens = calls.tokens;
+                let of_model =
+                    [("prompt", tokens.prompt), ("cached", tokens.cached), ("completion", tokens.completion)];
+                of_model.into_iter().filter(|_| calls.model).map(|(kind, n)| (kind, n as f64)).collect()
+            },
+        )?;
         gauges(&mut to, &stages, "in_flight", "Calls in flight", |calls| Some(calls.in_flight as f64))?;
-        gauges(&mut to, &stages, "answers_per_second", "Answers a second, over the last 10 seconds", |calls| {
-            Some(calls.answers_per_s)
-        })?;
-        gauges(&mut to, &stages, "tokens_per_second", "Tokens a second, over the last 10 seconds", |calls| {
-            calls.model.then_some(calls.tokens_per_s)
-        })?;
-        gauges(&mut to, &stages, "latency_p50_seconds", "Time that half of the answered calls took at most", |calls| {
-            Some(calls.p50_ms as f64 / 1000.0)
-        })?;
-        gauges(&mut to, &stages, "latency_p99_seconds", "Time that 99 of 100 answered calls took at most", |calls| {
-            Some(calls.p99_ms as f64 / 1000.0)
-        })?;
-        gauges(&mut to, &stages, "stage_usd", "Cost of this invocation's calls, where the price is known", |calls| {
-            calls.usd.filter(|_| calls.model)
-        })?;
+        gauges(
+            &mut to,
+            &stages,
+            "answers_per_second",
+            "Answers a second, over the last 10 seconds",
+            |calls| Some(calls.answers_per_s),
+        )?;
+        gauges(
+            &mut to,
+            &stages,
+            "tokens_per_second",
+            "Tokens a second, over the last 10 seconds",
+            |calls| calls.model.then_some(calls.tokens_per_s),
+        )?;
+        gauges(
+            &mut to,
+            &stages,
+            "latency_p50_seconds",
+            "Time that half of the answered calls took at most",
+            |calls| Some(calls.p50_ms as f64 / 1000.0),
+        )?;
+        gauges(
+            &mut to,
+            &stages,
+            "latency_p99_seconds",
+            "Time that 99 of 100 answered calls took at most",
+            |calls| Some(calls.p99_ms as f64 / 1000.0),
+        )?;
+        gauges(
+            &mut to,
+            &stages,
+            "stage_usd",
+            "Cost of this invocation's calls, where the price is known",
+            |calls| calls.usd.filter(|_| calls.model),
+        )?;
         let (tokens, usd) = self.0.spent();
-        single(&mut to, "spent_tokens", "Tokens the run directory has spent, all invocations", tokens.total() as f64)?;
+        single(
+            &mut to,
+            "spent_tokens",
+            "Tokens the run directory has spent, all invocations",
+            tokens.total() as f64,
+        )?;
         match usd {
             Some(usd) => single(&mut to, "spent_usd", "Cost of all calls of the run directory", usd),
             None => Ok(()),

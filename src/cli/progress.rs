@@ -120,7 +120,9 @@ impl Progress {
             retries += calls.retries.values().sum::<u64>();
         }
         let found = self.found.load(Ordering::Relaxed);
-        format!("in flight: model {model}, sandbox {sandbox}; asked {asked}, from the journal {found}, retries {retries}")
+        format!(
+            "in flight: model {model}, sandbox {sandbox}; asked {asked}, from the journal {found}, retries {retries}"
+        )
     }
 
     /// How fast each stage that is being asked is answered.

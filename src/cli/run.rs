@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
 use crate::cli::money::MoneyArgs;
+use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
 use crate::cli::progress::Progress;
 use crate::cli::telemetry::{Telemetry, TelemetryArgs};
 use crate::cli::{bundled, doctor, dry_run, runtime, summary};
@@ -28,8 +28,8 @@ use crate::plan::Plan;
 use crate::plan::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
-use crate::stages::{Resource, Stage};
 use crate::stages::registry::Context;
+use crate::stages::{Resource, Stage};
 use crate::text::template::Templates;
 
 /// Arguments of `run`.

@@ -78,7 +78,8 @@ impl Drop for Telemetry {
 
 async fn bind(listen: &str, remote: bool) -> Result<TcpListener> {
     let unusable = |what: String| {
-        Error::usage(format!("--metrics {listen}: {what}")).hint("it looks like 127.0.0.1:9464; port 0 takes a free one")
+        Error::usage(format!("--metrics {listen}: {what}"))
+            .hint("it looks like 127.0.0.1:9464; port 0 takes a free one")
     };
     let found = tokio::net::lookup_host(listen).await.map_err(|error| unusable(error.to_string()))?;
     let addresses: Vec<SocketAddr> = found.collect();
@@ -91,7 +92,8 @@ async fn bind(listen: &str, remote: bool) -> Result<TcpListener> {
 
 fn log(stages: &[StageCalls], spent_usd: Option<f64>, message: &str) {
     for calls in stages {
-        let retries = calls.retries.iter().map(|(cause, n)| format!("{cause} {n}")).collect::<Vec<_>>().join(", ");
+        let retries =
+            calls.retries.iter().map(|(cause, n)| format!("{cause} {n}")).collect::<Vec<_>>().join(", ");
         tracing::info!(
             target: "autocodegen::calls",
             stage = calls.stage,

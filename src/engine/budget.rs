@@ -177,7 +177,10 @@ impl Budget {
         state.aside = match state.in_flight {
             // Sums of fractions do not end at nothing by themselves.
             0 => Amount::default(),
-            _ => Amount { tokens: state.aside.tokens.saturating_sub(aside.tokens), usd: state.aside.usd - aside.usd },
+            _ => Amount {
+                tokens: state.aside.tokens.saturating_sub(aside.tokens),
+                usd: state.aside.usd - aside.usd,
+            },
         };
         self.settled.notify_waiters();
     }

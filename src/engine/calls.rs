@@ -230,8 +230,7 @@ impl Calls {
 
     async fn ask_sandbox(&self, asker: &Asker, job: &Job, key: Key) -> Result<Verdict, Fault> {
         let sandbox = self.sandbox()?;
-        let attempt =
-            || self.told(asker, Resource::Sandbox, sandbox.run(job), |_| Tokens::default()).boxed();
+        let attempt = || self.told(asker, Resource::Sandbox, sandbox.run(job), |_| Tokens::default()).boxed();
         let (verdict, attempts) = self.with_retries(asker, Resource::Sandbox, attempt).await?;
         self.write_down(asker, key, &recorded(asker, key, attempts, &verdict))?;
         Ok(verdict)

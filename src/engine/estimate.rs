@@ -7,6 +7,7 @@
 mod figures;
 mod observed;
 mod prompts;
+mod sample;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use figures::Figures;
 pub use observed::Observed;
 pub use prompts::FirstPrompts;
+pub use sample::sample;
 
 use super::counts::Counts;
 use super::spending::Prices;
@@ -159,10 +161,11 @@ pub fn estimate(question: &Question<'_>) -> Result<Estimate> {
     Ok(Estimate {
         prompt_tokens: sum(|stage| stage.prompt_tokens),
         completion_tokens: sum(|stage| stage.completion_tokens),
-        usd: stages.iter().filter(|stage| stage.model).map(|stage| stage.usd).try_fold(
-            Range::default(),
-            |sum, usd| usd.map(|usd| sum.plus(usd)),
-        ),
+        usd: stages
+            .iter()
+            .filter(|stage| stage.model)
+            .map(|stage| stage.usd)
+            .try_fold(Range::default(), |sum, usd| usd.map(|usd| sum.plus(usd))),
         hours: Range {
             low: model.low.max(sandbox.low),
             likely: model.likely.max(sandbox.likely),
@@ -202,7 +205,10 @@ impl Question<'_> {
             (false, None) => {
                 let template = prompt.map(|prompt| self.first.template_tokens(prompt)).transpose()?;
                 let contents = Range::around(figures.contents, GUESS);
-                (contents.plus(Range::exact(template.unwrap_or_default())), format!("template counted; {basis}"))
+                (
+                    contents.plus(Range::exact(template.unwrap_or_default())),
+                    format!("template counted; {basis}"),
+                )
             }
         };
         let (prompt_tokens, completion_tokens) = (requests.times(prompts), requests.times(completions));
@@ -212,12 +218,25 @@ impl Question<'_> {
                 // What an endpoint will have cached is not known: nothing is taken off for it.
                 price.of(Tokens { prompt, cached: 0, completion })
             };
-            Range { low: usd(|range| range.low), likely: usd(|range| range.likely), high: usd(|range| range.high) }
+            Range {
+                low: usd(|range| range.low),
+                likely: usd(|range| range.likely),
+                high: usd(|range| range.high),
+            }
         });
         let parallel = (self.model_parallel.max(1) as f64).min(requests.likely.max(1.0));
         let hours = requests.times(seconds).by(1.0 / 3600.0 / parallel);
         let stage = stage.name.to_string();
-        Ok(StageEstimate { stage, model: true, requests, prompt_tokens, completion_tokens, usd, hours, basis })
+        Ok(StageEstimate {
+            stage,
+            model: true,
+            requests,
+            prompt_tokens,
+            completion_tokens,
+            usd,
+            hours,
+            basis,
+        })
     }
 
     fn sandbox(&self, stage: &Stage, requests: Range) -> StageEstimate {

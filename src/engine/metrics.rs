@@ -96,7 +96,8 @@ impl Metrics {
         let second = self.started.elapsed().as_secs();
         let since = |stage: &Stage| {
             let recent = stage.recent.iter().filter(|past| past.at + WINDOW > second);
-            let (answered, tokens) = recent.fold((0, 0), |sum, past| (sum.0 + past.answered, sum.1 + past.tokens));
+            let (answered, tokens) =
+                recent.fold((0, 0), |sum, past| (sum.0 + past.answered, sum.1 + past.tokens));
             let seconds = WINDOW.min(second + 1) as f64;
             (answered as f64 / seconds, tokens as f64 / seconds)
         };

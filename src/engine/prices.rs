@@ -12,8 +12,8 @@ use crate::frame::part;
 use crate::frame::schema::{batch_of, column};
 use crate::llm::pricing::Price;
 
-/// Writes one row per stage of `stages`: stage, model, USD per million tokens of input, cached_input and output (null where
-/// they are not known), and the source of the price.
+/// Writes one row per stage of `stages`: stage, model, input_usd, cached_input_usd and output_usd (per million tokens;
+/// null where they are not known), and the source of the price.
 ///
 /// # Errors
 /// The disk.
@@ -32,9 +32,9 @@ fn batch(stages: &[Arc<str>], model: &str, prices: &Prices) -> Result<RecordBatc
     let columns = vec![
         column("stage", text(StringArray::from_iter_values(stages))),
         column("model", text(StringArray::from_iter_values(stages.iter().map(|_| model)))),
-        column("input", usd(|price| price.input)),
-        column("cached_input", usd(|price| price.cached_input)),
-        column("output", usd(|price| price.output)),
+        column("input_usd", usd(|price| price.input)),
+        column("cached_input_usd", usd(|price| price.cached_input)),
+        column("output_usd", usd(|price| price.output)),
         column("source", text(sources.collect())),
     ];
     batch_of(stages.len(), columns)

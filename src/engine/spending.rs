@@ -85,8 +85,9 @@ impl Spending {
             let Some(journal) = journals.get(stage) else { continue };
             journal.for_each(&mut |key, payload| {
                 let record: Record = serde_json::from_slice(payload).map_err(|error| {
-                    Error::environment(format!("journal record {key}: {error}"))
-                        .hint("the run directory was written by another version of autocodegen: use a new --out")
+                    Error::environment(format!("journal record {key}: {error}")).hint(
+                        "the run directory was written by another version of autocodegen: use a new --out",
+                    )
                 })?;
                 spending.add(stage, &record.language, record.answer);
                 Ok(())
@@ -214,13 +215,19 @@ mod tests {
         spending.add_failed("b", "go", tokens(0, 500_000));
         let both = Prices::from([("a".into(), price(2.0)), ("b".into(), price(2.0))]);
         let cost = Cost::of(spending.clone(), &both);
-        assert_eq!((cost.usd, cost.usd_by_stage["b"], cost.usd_by_language["go"]), (Some(3.0), Some(2.0), Some(3.0)));
+        assert_eq!(
+            (cost.usd, cost.usd_by_stage["b"], cost.usd_by_language["go"]),
+            (Some(3.0), Some(2.0), Some(3.0))
+        );
         let one = Prices::from([("a".into(), price(2.0))]);
         let cost = Cost::of(spending, &one);
         assert_eq!((cost.usd, cost.usd_by_stage["a"], cost.usd_by_stage["b"]), (None, Some(1.0), None));
         assert_eq!((cost.usd_by_language["go"], cost.usd_by_language["lua"]), (None, Some(0.0)));
         let json = serde_json::to_value(&cost).unwrap();
-        assert!(json["usd"].is_null() && json["stages"]["b"]["go"]["failed"]["completion_tokens"] == 500_000, "{json}");
+        assert!(
+            json["usd"].is_null() && json["stages"]["b"]["go"]["failed"]["completion_tokens"] == 500_000,
+            "{json}"
+        );
         assert_eq!(serde_json::from_value::<Cost>(json).unwrap(), cost);
     }
 

@@ -87,10 +87,6 @@ pub struct Reply {
 impl Reply {
     /// What it is charged by.
     pub fn tokens(&self) -> Tokens {
-        Tokens {
-            prompt: self.prompt_tokens,
-            cached: self.cached_tokens,
-            completion: self.completion_tokens,
-        }
+        Tokens { prompt: self.prompt_tokens, cached: self.cached_tokens, completion: self.completion_tokens }
     }
 }

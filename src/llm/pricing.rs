@@ -29,7 +29,9 @@ impl Price {
         // An endpoint that reports more cached tokens than there are gets no negative price.
         let cached = tokens.cached.min(tokens.prompt);
         let fresh = tokens.prompt - cached;
-        (fresh as f64 * self.input + cached as f64 * self.cached_input + tokens.completion as f64 * self.output)
+        (fresh as f64 * self.input
+            + cached as f64 * self.cached_input
+            + tokens.completion as f64 * self.output)
             / MILLION
     }
 }
@@ -138,11 +140,15 @@ mod tests {
     fn names_match_by_prefix_and_date_and_nothing_else() {
         let bundled = Pricing::bundled().unwrap();
         let expected = Some((2.5, 1.25, 10.0));
-        for name in ["gpt-4o", "GPT-4o", "openai/gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-20240806", "gpt-4o-latest"] {
+        for name in
+            ["gpt-4o", "GPT-4o", "openai/gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-20240806", "gpt-4o-latest"]
+        {
             assert_eq!(of(&bundled, name), expected, "{name}");
         }
         assert_ne!(of(&bundled, "gpt-4o-mini-2024-07-18"), expected);
-        for name in ["", "gpt", "gpt-4o-audio", "gpt-4o:free", "llama3:8b", "quickstart", "-2024-08-06", "ü-20240806"] {
+        for name in
+            ["", "gpt", "gpt-4o-audio", "gpt-4o:free", "llama3:8b", "quickstart", "-2024-08-06", "ü-20240806"]
+        {
             assert_eq!(of(&bundled, name), None, "{name}");
         }
     }
@@ -153,7 +159,10 @@ mod tests {
         assert!(bundled.by_name.len() > 25);
         for (name, price) in &bundled.by_name {
             assert!(price.source.contains("as of 202"), "{name}: {}", price.source);
-            assert!(price.input > 0.0 && price.cached_input <= price.input && price.output >= price.input, "{name}");
+            assert!(
+                price.input > 0.0 && price.cached_input <= price.input && price.output >= price.input,
+                "{name}"
+            );
         }
     }
 
@@ -171,13 +180,18 @@ mod tests {
     fn a_list_of_ones_own_comes_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prices.toml");
-        std::fs::write(&path, "[[model]]\nnames = [\"gpt-4o\", \"My/Own\"]\ninput = 1\noutput = 3\n").unwrap();
+        std::fs::write(&path, "[[model]]\nnames = [\"gpt-4o\", \"My/Own\"]\ninput = 1\noutput = 3\n")
+            .unwrap();
         let pricing = Pricing::load(&path).unwrap();
         assert_eq!(of(&pricing, "gpt-4o"), Some((1.0, 1.0, 3.0)));
         assert_eq!(of(&pricing, "my/own"), Some((1.0, 1.0, 3.0)));
         assert!(of(&pricing, "own").is_none() && of(&pricing, "gpt-4o-mini").is_some());
         assert!(pricing.price("gpt-4o").unwrap().source.ends_with("prices.toml"));
-        for bad in ["model = 3", "[[model]]\nnames = [\"a\"]\ninput = 1", "[[model]]\nnames = [\"a\"]\ninput = -1\noutput = 1"] {
+        for bad in [
+            "model = 3",
+            "[[model]]\nnames = [\"a\"]\ninput = 1",
+            "[[model]]\nnames = [\"a\"]\ninput = -1\noutput = 1",
+        ] {
             std::fs::write(&path, bad).unwrap();
             let error = Pricing::load(&path).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains("prices.toml"), "{error}");

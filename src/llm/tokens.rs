@@ -88,13 +88,21 @@ mod tests {
     #[test]
     fn the_vocabulary_goes_by_the_model() {
         for model in ["gpt-4", "gpt-4-0613", "gpt-3.5-turbo-1106", "openai/gpt-4"] {
-            assert_eq!((Tokenizer::of(model), Tokenizer::is_own(model)), (Tokenizer::Cl100k, true), "{model}");
+            assert_eq!(
+                (Tokenizer::of(model), Tokenizer::is_own(model)),
+                (Tokenizer::Cl100k, true),
+                "{model}"
+            );
         }
         for model in ["gpt-4o", "gpt-4o-mini-2024-07-18", "gpt-4.1-mini", "o3", "openai/gpt-4o"] {
             assert_eq!((Tokenizer::of(model), Tokenizer::is_own(model)), (Tokenizer::O200k, true), "{model}");
         }
         for model in ["deepseek-chat", "Qwen/Qwen3-32B", "", "/"] {
-            assert_eq!((Tokenizer::of(model), Tokenizer::is_own(model)), (Tokenizer::O200k, false), "{model}");
+            assert_eq!(
+                (Tokenizer::of(model), Tokenizer::is_own(model)),
+                (Tokenizer::O200k, false),
+                "{model}"
+            );
         }
     }
 

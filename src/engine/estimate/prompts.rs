@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use rayon::prelude::*;
 
-use super::observed::{Moments, Observed};
 use super::Range;
+use super::observed::{Moments, Observed};
 use crate::error::{Error, Result};
 use crate::frame::ingest::SeedStore;
 use crate::frame::schema::{ID, LANGUAGE, batch_of, column, strings};
@@ -109,7 +109,10 @@ impl FirstPrompts {
     }
 
     /// Tokens of the template behind `prompt`: of prompts made of empty columns, by the share of each language.
-    pub(super) fn template_tokens(&self, prompt: &Stage) -> Result<f64> {
+    ///
+    /// # Errors
+    /// The stage does not render: a defect of it.
+    pub fn template_tokens(&self, prompt: &Stage) -> Result<f64> {
         let Work::Derived(work) = &prompt.work else { return Ok(0.0) };
         let languages: Vec<&str> = self.languages.keys().map(String::as_str).collect();
         let columns = prompt.needs.iter().map(|name| {
@@ -130,7 +133,8 @@ impl FirstPrompts {
 /// The first stage that asks the model, unless something else is asked before.
 fn first_model_stage(plan: &Plan) -> Option<usize> {
     let first = plan.stages.iter().position(|stage| matches!(stage.work, Work::Effect(_)))?;
-    let asks_model = plan.stages[first].requests.is_some_and(|(asked, _)| asked == crate::stages::Resource::Model);
+    let asks_model =
+        plan.stages[first].requests.is_some_and(|(asked, _)| asked == crate::stages::Resource::Model);
     asks_model.then_some(first)
 }
 
