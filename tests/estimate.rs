@@ -49,7 +49,7 @@ struct Counted(ReplayModel);
 impl Model for Counted {
     fn ask<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<Reply, Fault>> {
         let tokenizer = Tokenizer::of(MODEL);
-        let counted = |reply: Reply| Reply {
+        let counted = move |reply: Reply| Reply {
             prompt_tokens: tokenizer.count_request(&request.messages),
             completion_tokens: tokenizer.count(&reply.output),
             ..reply
