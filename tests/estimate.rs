@@ -239,9 +239,12 @@ fn estimates_are_within_a_tenth_of_the_tokens_of_the_bundled_seeds() {
         );
         let stored = bundled.of(&stage);
         let near = |stored: f64, measured: f64| (stored - measured).abs() <= 0.05 * measured.abs() + 0.5;
-        // The first prompts are counted, whatever the figures say.
+        // The first prompts are counted, whatever the figures say; stages that nothing is known of lose nothing.
         let is_first = first.stage.as_deref() == Some(stage.as_str());
         let contents_fit = is_first || near(stored.contents, contents);
+        if !bundled.knows(&stage) && contents == 0.0 && reply == 0.0 && kept == 1.0 {
+            continue;
+        }
         if !contents_fit || !near(stored.reply, reply) || (stored.kept.unwrap_or(1.0) - kept).abs() > 0.02 {
             stale.push(stage);
         }
