@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -18,6 +20,8 @@ pub enum Kind {
     Usage,
     /// The environment lacks something: toolchain, isolation, key, disk space: exit code 3.
     Environment,
+    /// The budget is spent: state is safe: exit code 4.
+    Budget,
     /// The user interrupted: state is safe: exit code 130.
     Interrupted,
 }
@@ -92,11 +96,12 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// The process exit code: 2 usage, 3 environment, 130 interrupted.
+    /// The process exit code: 2 usage, 3 environment, 4 budget, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage => 2,
             Kind::Environment => 3,
+            Kind::Budget => 4,
             Kind::Interrupted => 130,
         }
     }
@@ -127,12 +132,45 @@ pub struct Fault {
     pub hint: Option<String>,
     /// How long the other side asked us to wait.
     pub retry_after: Option<Duration>,
+    /// What the other side charges for the failed request, where it says so. Boxed: nearly no fault has it.
+    pub billed: Option<Box<Tokens>>,
+}
+
+/// Tokens of model calls, as endpoints count them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tokens {
+    /// Tokens of prompts, cached ones included.
+    #[serde(rename = "prompt_tokens")]
+    pub prompt: u64,
+    /// Those of them that the endpoint had cached, which are cheaper.
+    #[serde(rename = "cached_tokens")]
+    pub cached: u64,
+    /// Tokens of replies, reasoning included.
+    #[serde(rename = "completion_tokens")]
+    pub completion: u64,
+}
+
+impl Tokens {
+    /// Of prompts and replies together.
+    pub fn total(&self) -> u64 {
+        self.prompt.saturating_add(self.completion)
+    }
+}
+
+impl std::ops::AddAssign for Tokens {
+    // An endpoint may report any number.
+    fn add_assign(&mut self, other: Self) {
+        self.prompt = self.prompt.saturating_add(other.prompt);
+        self.cached = self.cached.saturating_add(other.cached);
+        self.completion = self.completion.saturating_add(other.completion);
+    }
 }
 
 impl Fault {
     /// A fault with the given recovery and cause.
     pub fn new(recovery: Recovery, cause: &'static str, message: impl Into<String>) -> Self {
-        Self { recovery, cause, message: message.into(), hint: None, retry_after: None }
+        Self { recovery, cause, message: message.into(), hint: None, retry_after: None, billed: None }
     }
 
     /// The same fault with a hint.
@@ -146,6 +184,13 @@ impl Fault {
     #[must_use]
     pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
+        self
+    }
+
+    /// The same fault of a request that is charged for.
+    #[must_use]
+    pub fn billed(mut self, tokens: Tokens) -> Self {
+        self.billed = (tokens != Tokens::default()).then(|| Box::new(tokens));
         self
     }
 }

@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use autocodegen::analytics::queries;
+use autocodegen::engine::prices;
+use autocodegen::engine::spending::Prices;
 use autocodegen::frame::dataset::DatasetWriter;
 use autocodegen::frame::part;
 use autocodegen::frame::rejects::{RejectedRow, rejected_batch};
 use autocodegen::frame::run_dir::RunDir;
+use autocodegen::llm::pricing::Price;
 use serde_json::{Value, json};
 
 const HOSTILE: &str = "\u{1b}[2J\u{202e}a|b\r\nc";
@@ -72,13 +75,18 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
         rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
-    let mut replies =
-        String::from("stage id finish_reason prompt_tokens cached_tokens completion_tokens latency_ms\n");
+    let mut replies = String::from(
+        "stage id language finish_reason prompt_tokens cached_tokens completion_tokens latency_ms\n",
+    );
     for n in 0..=100 {
-        replies += &format!("solution.reply r{n} stop 10 4 {} {}\n", n % 2, n * 10);
+        replies += &format!("solution.reply r{n} go stop 10 4 {} {}\n", n % 2, n * 10);
     }
-    replies += "question.reply q1 length 7 0 4096 250\n";
+    replies += "question.reply q1 lua length 7 0 4096 250\n";
     write(&run.replies(), &batch(&replies));
+    let price = Price { input: 2.0, cached_input: 0.5, output: 10.0, source: "test".into() };
+    let prices = Prices::from([("solution.reply".to_owned(), price)]);
+    let asking = ["solution.reply".into(), "question.reply".into()];
+    prices::write(&run.prices_table(), &asking, "m", &prices).unwrap();
     let verdicts = batch(
         "stage  id language outcome       wall_ms
          probe  a  go       PASSED        10
@@ -125,6 +133,17 @@ fn every_built_in_query_gives_the_known_answer() {
     let run = run_dir(true);
     let hostile = format!("\"{HOSTILE}\"");
     let known = BTreeMap::from([
+        // 606 tokens at 2 USD, 404 cached ones at 0.5, 50 replied ones at 10 per million; the other stage has no price.
+        (
+            "cost",
+            "question.reply,lua,1,7,0,4096,\n\
+             solution.reply,go,101,1010,404,50,0.001914\n\
+             all,go,101,1010,404,50,0.001914\n\
+             all,lua,1,7,0,4096,\n\
+             question.reply,all,1,7,0,4096,\n\
+             solution.reply,all,101,1010,404,50,0.001914"
+                .to_owned(),
+        ),
         (
             "funnel",
             "solution.prompt,prompt,34,0,34,0,0,100.0,0.0\n\
@@ -179,6 +198,8 @@ fn built_in_queries_work_on_tables_without_rows() {
     let empty = |from: &Path| part::read(from).unwrap().0[0].slice(0, 0);
     let stages = empty(&full.path().join("stages.parquet"));
     part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
+    let prices = empty(&full.path().join("prices.parquet"));
+    part::seal(&run.prices_table(), &prices.schema(), &[prices], &BTreeMap::new()).unwrap();
     for table in ["rejected", "replies", "verdicts"] {
         write(&root.path().join(table), &empty(&full.path().join(table).join("part-00000.parquet")));
     }
@@ -269,7 +290,7 @@ fn bad_questions_are_refused_with_what_there_is() {
         ),
         (
             &["--sql", "SELECT * FROM nowhere"],
-            &["nowhere", "tables are dataset, rejected, replies, verdicts, stages"],
+            &["nowhere", "tables are dataset, rejected, replies, verdicts, stages, prices"],
         ),
         (&["--sql", "SELECT * FROM dataset"], &["no table `dataset` yet", "autocodegen run"]),
         (&["--sql", "DROP TABLE stages"], &["no SELECT", "cannot be changed"]),

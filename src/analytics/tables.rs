@@ -1,4 +1,4 @@
-//! The tables of a run directory: `dataset`, `rejected`, `replies`, `verdicts`, `stages`.
+//! The tables of a run directory: `dataset`, `rejected`, `replies`, `verdicts`, `stages`, `prices`.
 
 use std::path::{Path, PathBuf};
 
@@ -33,14 +33,14 @@ impl Tables {
     /// # Errors
     /// A file that does not read.
     pub fn open(run: &RunDir) -> Result<Self> {
-        let mut stages = vec![run.stages_table()];
-        stages.retain(|path| path.exists());
+        let single = |path: PathBuf| if path.exists() { vec![path] } else { Vec::new() };
         let files = [
             ("dataset", dataset::files(&run.dataset())?),
             ("rejected", dataset::files(&run.rejected())?),
             ("replies", dataset::files(&run.replies())?),
             ("verdicts", dataset::files(&run.verdicts())?),
-            ("stages", stages),
+            ("stages", single(run.stages_table())),
+            ("prices", single(run.prices_table())),
         ];
         let context = SQLContext::new();
         let mut tables = Vec::new();

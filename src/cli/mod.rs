@@ -4,10 +4,15 @@ mod bundled;
 mod connect;
 mod doctor;
 mod dry_run;
+mod estimate;
 mod explain;
 mod export;
+mod log;
+mod metrics;
 mod models;
+mod money;
 mod options;
+mod pilot;
 mod progress;
 mod query;
 mod reference;
@@ -16,6 +21,7 @@ mod sandbox;
 mod serve;
 mod stage;
 mod summary;
+mod telemetry;
 
 use std::io::Write;
 use std::path::Path;
@@ -37,12 +43,16 @@ struct Cli {
     /// No progress; only errors and the result.
     #[arg(long, short, global = true)]
     quiet: bool,
+    #[command(flatten)]
+    log: log::LogArgs,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Take seeds through a pipeline into a run directory; run again to resume.
     Run(Box<run::Args>),
+    /// Say what a run would cost, in tokens, USD and hours, before it is begun or while it is half done.
+    Estimate(Box<estimate::EstimateArgs>),
     /// Print the plan of a pipeline: stages, columns, fingerprints, requests per row.
     Explain(Box<explain::Args>),
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
@@ -63,9 +73,9 @@ enum Command {
 /// Parses the command line, runs one command, and gives its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_log(cli.quiet);
-    let result = match cli.command {
+    let result = log::init(&cli.log, cli.quiet).and_then(|()| match cli.command {
         Command::Run(args) => run::run(&args, cli.quiet),
+        Command::Estimate(args) => estimate::run(&args, cli.quiet),
         Command::Explain(args) => explain::run(&args),
         Command::Stage(args) => stage::run(&args, cli.quiet),
         Command::Models(args) => models::run(&args),
@@ -73,7 +83,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Export(args) => export::run(&args),
-    };
+    });
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -121,19 +131,6 @@ pub(crate) fn write_stdout(text: &str) -> Result<()> {
 
 fn turns_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-fn init_log(quiet: bool) {
-    let default = if quiet { "error" } else { "warn" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("AUTOCODEGEN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .without_time()
-        .with_target(false)
-        .init();
 }
 
 /// The tokio runtime that effects run on.

@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::printable;
+use super::{money, printable};
 use crate::engine::events::{Event, Observer};
+use crate::engine::metrics::{Metrics, StageCalls};
+use crate::error::Tokens;
 use crate::frame::ingest::ManifestEntry;
 use crate::llm::Model;
 use crate::plan::Plan;
-use crate::stages::Resource;
 
 /// Plain lines come at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// How often is looked at what the model waits for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Bars are drawn anew at most this often.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// Why rows are pending: by stage and cause, how many, and what the first one met.
 pub type PendingCauses = BTreeMap<(String, &'static str), (u64, String, Option<String>)>;
@@ -29,12 +32,9 @@ pub struct Progress {
     /// The step, and so the bar, that each stage belongs to.
     steps: BTreeMap<String, usize>,
     plain: bool,
-    last_line: Mutex<Instant>,
-    model_in_flight: AtomicI64,
-    sandbox_in_flight: AtomicI64,
-    asked: AtomicU64,
+    metrics: Arc<Metrics>,
+    last_told: Mutex<Instant>,
     found: AtomicU64,
-    retries: AtomicU64,
     waiting: Mutex<Option<(String, Instant)>>,
     /// What the model calls wait for, if they do.
     model_waits: Mutex<Option<String>>,
@@ -60,8 +60,8 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress {
-    /// Progress of `plan` over `rows` seeds.
-    pub fn new(plan: &Plan, rows: u64, quiet: bool) -> Self {
+    /// Progress of `plan` over `rows` seeds; `metrics` knows what calls come to.
+    pub fn new(plan: &Plan, rows: u64, quiet: bool, metrics: Arc<Metrics>) -> Self {
         let draws = draws_bars(quiet);
         let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let all = MultiProgress::with_draw_target(target);
@@ -80,12 +80,9 @@ impl Progress {
             bars: bars.collect(),
             steps: steps.collect(),
             plain: !draws && !quiet,
-            last_line: Mutex::new(Instant::now()),
-            model_in_flight: AtomicI64::new(0),
-            sandbox_in_flight: AtomicI64::new(0),
-            asked: AtomicU64::new(0),
+            metrics,
+            last_told: Mutex::new(Instant::now()),
             found: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
             waiting: Mutex::new(None),
             model_waits: Mutex::new(None),
             pending: Mutex::default(),
@@ -114,21 +111,23 @@ impl Progress {
             .map(|(name, bar)| format!("{name} {}/{}", bar.position(), bar.length().unwrap_or(0)))
             .collect();
         let mut line = format!("{} | {}", steps.join(", "), self.calls());
-        if let Some(waiting) = self.waiting() {
+        for more in [self.speeds(), self.spent(), self.waiting()].into_iter().flatten() {
             line.push_str(" | ");
-            line.push_str(&waiting);
+            line.push_str(&more);
         }
         line
     }
 
     fn calls(&self) -> String {
+        let (mut model, mut sandbox, mut asked, mut retries) = (0, 0, 0, 0);
+        for calls in self.metrics.now() {
+            *(if calls.model { &mut model } else { &mut sandbox }) += calls.in_flight;
+            asked += calls.answered + calls.failed;
+            retries += calls.retries.values().sum::<u64>();
+        }
+        let found = self.found.load(Ordering::Relaxed);
         format!(
-            "in flight: model {}, sandbox {}; asked {}, from the journal {}, retries {}",
-            self.model_in_flight.load(Ordering::Relaxed),
-            self.sandbox_in_flight.load(Ordering::Relaxed),
-            self.asked.load(Ordering::Relaxed),
-            self.found.load(Ordering::Relaxed),
-            self.retries.load(Ordering::Relaxed)
+            "in flight: model {model}, sandbox {sandbox}; asked {asked}, from the journal {found}, retries {retries}"
         )
     }
 
@@ -159,6 +158,21 @@ impl Progress {
     }
 
     /// What calls wait for: the model's endpoints, or the last retry, while it does.
+    /// How fast each stage that is being asked is answered.
+    fn speeds(&self) -> Option<String> {
+        let busy = self.metrics.now().into_iter().filter(|calls| calls.in_flight > 0 && calls.answered > 0);
+        let speeds: Vec<String> = busy.map(|calls| format!("{} {}", calls.stage, speed(&calls))).collect();
+        (!speeds.is_empty()).then(|| speeds.join(", "))
+    }
+
+    /// What the run directory has spent, once it has spent anything.
+    fn spent(&self) -> Option<String> {
+        let (tokens, usd) = self.metrics.spent();
+        (tokens != Tokens::default())
+            .then(|| format!("spent {} tokens, cost {}", tokens.total(), money::usd(usd)))
+    }
+
+    /// What the last retry waits for, while it does.
     fn waiting(&self) -> Option<String> {
         if let Some(waits) = self.model_waits.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Some(waits);
@@ -170,29 +184,48 @@ impl Progress {
     }
 
     fn tell(&self) {
-        if let Some((_, bar)) = self.bars.last()
-            && !bar.is_hidden()
-        {
-            bar.set_message(
-                self.calls() + &self.waiting().map(|waiting| format!(" | {waiting}")).unwrap_or_default(),
-            );
-        }
-        if !self.plain {
+        let draws = self.bars.last().is_some_and(|(_, bar)| !bar.is_hidden());
+        if !draws && !self.plain {
             return;
         }
-        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.elapsed() >= LINE_EVERY {
+        {
+            let mut last = self.last_told.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.elapsed() < if draws { DRAW_EVERY } else { LINE_EVERY } {
+                return;
+            }
             *last = Instant::now();
-            eprintln!("{}", self.line());
+        }
+        match draws {
+            true => self.draw(),
+            false => eprintln!("{}", self.line()),
         }
     }
 
-    fn in_flight(&self, resource: Resource) -> &AtomicI64 {
-        match resource {
-            Resource::Model => &self.model_in_flight,
-            Resource::Sandbox => &self.sandbox_in_flight,
+    fn draw(&self) {
+        for calls in self.metrics.now() {
+            if let Some((_, bar)) = self.steps.get(&calls.stage).and_then(|step| self.bars.get(*step)) {
+                bar.set_message(format!("{} in flight, {}", calls.in_flight, speed(&calls)));
+            }
+        }
+        if let Some((_, bar)) = self.bars.last() {
+            let below = [Some(self.calls()), self.spent(), self.waiting()];
+            let below: Vec<String> = below.into_iter().flatten().collect();
+            let own = self.metrics.now().into_iter().find(|calls| calls.stage == bar.prefix());
+            let own = own.map(|calls| format!("{} in flight, {}\n", calls.in_flight, speed(&calls)));
+            bar.set_message(own.unwrap_or_default() + &below.join(" | "));
         }
     }
+}
+
+/// Answers and tokens a second, and how long answers take.
+fn speed(calls: &StageCalls) -> String {
+    let tokens = match calls.model {
+        true => format!(", {:.0} tokens/s", calls.tokens_per_s),
+        false => String::new(),
+    };
+    let seconds = |ms: u64| ms as f64 / 1000.0;
+    let (p50, p99) = (seconds(calls.p50_ms), seconds(calls.p99_ms));
+    format!("{:.1}/s{tokens}, p50 {p50:.1} s, p99 {p99:.1} s", calls.answers_per_s)
 }
 
 impl Observer for Progress {
@@ -211,18 +244,11 @@ impl Observer for Progress {
                     }
                 }
             }
-            Event::Asking(resource) => {
-                self.in_flight(*resource).fetch_add(1, Ordering::Relaxed);
-            }
-            Event::Asked(resource) => {
-                self.in_flight(*resource).fetch_sub(1, Ordering::Relaxed);
-                self.asked.fetch_add(1, Ordering::Relaxed);
-            }
+            Event::Asking { .. } | Event::Asked { .. } => {}
             Event::Found(_) => {
                 self.found.fetch_add(1, Ordering::Relaxed);
             }
             Event::Retry { stage, fault, wait } => {
-                self.retries.fetch_add(1, Ordering::Relaxed);
                 let what = format!("{stage}: {}", printable(&fault.message));
                 *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((what, Instant::now() + *wait));

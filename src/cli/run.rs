@@ -5,13 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cli::money::MoneyArgs;
 use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
 use crate::cli::progress::Progress;
+use crate::cli::telemetry::{Telemetry, TelemetryArgs};
 use crate::cli::{bundled, doctor, dry_run, runtime, summary};
+use crate::engine::budget::Budget;
 use crate::engine::calls::{Calls, Resources};
+use crate::engine::metrics::Metrics;
 use crate::engine::run_file::{RunFile, SeedCounts, State};
+use crate::engine::spending::{Cost, Spending};
 use crate::engine::stop::Stop;
-use crate::engine::{Engine, Outcome, active_partitions, partition_rows, tables};
+use crate::engine::{Engine, Outcome, active_partitions, partition_rows, prices, tables};
 use crate::error::{Error, Result};
 use crate::frame::atomic;
 use crate::frame::ingest::{SeedOptions, SeedStore, ingest, manifest};
@@ -23,8 +28,8 @@ use crate::plan::Plan;
 use crate::plan::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
-use crate::stages::Resource;
 use crate::stages::registry::Context;
+use crate::stages::{Resource, Stage};
 use crate::text::template::Templates;
 
 /// Arguments of `run`.
@@ -63,6 +68,10 @@ pub struct Args {
     pub model: ModelArgs,
     #[command(flatten)]
     pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub money: MoneyArgs,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// Runs the command; the exit code is 0 when every row is kept or rejected, 1 when some are pending.
@@ -82,6 +91,9 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     if let Some(bodies) = args.dry_run {
         return dry_run::run(args, bodies, &draft, &languages);
     }
+    let asking = asking_model(&draft);
+    let prices = args.money.prices(&asking, &sampling.model)?;
+    let caps = args.money.caps(&asking, &prices, &sampling.model)?;
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let asks_model = asks(&draft, Resource::Model);
     let choice = asks_model.then(|| args.model.choose(bundled.as_deref())).transpose()?;
@@ -149,15 +161,17 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         file.state = State::Running;
         dir.write_json(&file)?;
 
-        let progress = Arc::new(Progress::new(&plan, store.rows(), quiet));
+        let journals = journals(&plan, &dir)?;
+        let earlier = Spending::of(&journals, &asking, Some(&file.cost.spending))?;
+        let budget = Budget::new(caps, prices.clone(), &earlier);
+        let metrics = Arc::new(Metrics::new(prices, earlier));
+        let progress = Arc::new(Progress::new(&plan, store.rows(), quiet, metrics.clone()));
         let stop = Arc::new(Stop::default());
         progress.watch(choice.as_ref().map(|choice| choice.model.clone()), !quiet);
-        let calls = Arc::new(Calls::new(
-            resources(args, choice.as_ref(), sandbox)?,
-            journals(&plan, &dir)?,
-            stop.clone(),
-            progress.clone(),
-        ));
+        let telemetry = Telemetry::start(&args.telemetry, metrics.clone()).await?;
+        let observer = telemetry.with(progress.clone());
+        let resources = resources(args, choice.as_ref(), sandbox)?;
+        let calls = Arc::new(Calls::new(resources, journals, stop.clone(), observer).within(budget));
         let in_flight = in_flight(args, choice.as_ref());
         let engine = Arc::new(Engine {
             plan: plan.clone(),
@@ -172,8 +186,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         tokio::spawn(interrupts(stop));
         let outcome = engine.run().await;
         progress.finish();
+        telemetry.finish();
         let outcome = outcome?;
-        finish(&engine, &mut file, &outcome, started)?;
+        prices::write(&dir.prices_table(), &asking, &sampling.model, metrics.prices())?;
+        finish(&engine, &mut file, &outcome, &metrics, started)?;
         summary::print(
             &plan,
             &file,
@@ -239,17 +255,25 @@ fn seed(
         seeds: SeedCounts::from(&ingested),
         state: State::Running,
         counts: Default::default(),
+        cost: Default::default(),
+        calls: Vec::new(),
         wall_ms: 0,
     };
     dir.write_json(&file)?;
     Ok(file)
 }
 
-fn asks(plan: &Plan, resource: Resource) -> bool {
+pub(super) fn asks(plan: &Plan, resource: Resource) -> bool {
     plan.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
 }
 
-fn resources(
+/// Stages that ask the model.
+pub(super) fn asking_model(plan: &Plan) -> Vec<Arc<str>> {
+    let asks = |stage: &&Stage| stage.requests.is_some_and(|(asked, _)| asked == Resource::Model);
+    plan.stages.iter().filter(asks).map(|stage| stage.name.clone()).collect()
+}
+
+pub(super) fn resources(
     args: &Args,
     choice: Option<&ModelChoice>,
     sandbox: Option<Arc<dyn Sandbox>>,
@@ -265,12 +289,12 @@ fn resources(
 }
 
 /// Model calls in flight at once.
-fn in_flight(args: &Args, choice: Option<&ModelChoice>) -> usize {
+pub(super) fn in_flight(args: &Args, choice: Option<&ModelChoice>) -> usize {
     let limit = args.model.limits.in_flight;
     choice.map_or(limit as usize, |choice| choice.in_flight(limit))
 }
 
-fn journals(plan: &Plan, dir: &RunDir) -> Result<std::collections::HashMap<Arc<str>, Journal>> {
+pub(super) fn journals(plan: &Plan, dir: &RunDir) -> Result<std::collections::HashMap<Arc<str>, Journal>> {
     let effects = plan.stages.iter().filter(|stage| stage.requests.is_some());
     effects.map(|stage| Ok((stage.name.clone(), Journal::open(&dir.journal(&stage.name)?)?))).collect()
 }
@@ -296,8 +320,17 @@ pub(super) async fn interrupts(stop: Arc<Stop>) {
 }
 
 /// Writes the tables, the dataset and the final `run.json`.
-fn finish(engine: &Engine, file: &mut RunFile, outcome: &Outcome, started: Instant) -> Result<()> {
+fn finish(
+    engine: &Engine,
+    file: &mut RunFile,
+    outcome: &Outcome,
+    metrics: &Metrics,
+    started: Instant,
+) -> Result<()> {
     tables::write(engine, &outcome.counts)?;
+    let spending = metrics.spending().covering(engine.calls.journals());
+    file.cost = Cost::of(spending, metrics.prices());
+    file.calls = metrics.total();
     file.counts = outcome.counts.clone();
     file.state = if outcome.counts.pending() > 0 { State::Pending } else { State::Done };
     file.wall_ms = started.elapsed().as_millis() as u64;

@@ -14,6 +14,8 @@ use super::{printable, reference, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
 use crate::engine::counts::Counts;
 use crate::engine::executor::execute;
+use crate::engine::metrics::Metrics;
+use crate::engine::spending::{Prices, Spending};
 use crate::engine::stop::Stop;
 use crate::error::{Error, Result};
 use crate::frame::atomic::remove_leftovers_of;
@@ -111,7 +113,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             recorder: args.model.record.as_deref().map(Recorder::create).transpose()?,
         };
         let plan = Arc::new(plan);
-        let progress = Arc::new(Progress::new(&plan, 0, true));
+        let metrics = Arc::new(Metrics::new(Prices::new(), Spending::default()));
+        let progress = Arc::new(Progress::new(&plan, 0, true, metrics));
         progress.watch(resources.model.clone(), !quiet);
         let stop = Arc::new(Stop::default());
         let calls = Arc::new(Calls::new(resources, journals, stop.clone(), progress.clone()));

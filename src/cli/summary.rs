@@ -6,7 +6,7 @@ use std::path::Path;
 use comfy_table::{CellAlignment, Table};
 
 use super::progress::PendingCauses;
-use super::{printable, write_stdout};
+use super::{money, printable, write_stdout};
 use crate::analytics::output::STYLE;
 use crate::engine::run_file::RunFile;
 use crate::error::Result;
@@ -26,6 +26,10 @@ pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: &PendingCauses, b
         file.wall_ms as f64 / 1000.0,
         printable(&dir.join("dataset").to_string_lossy())
     );
+    let paid = file.cost.spending.tokens(None);
+    if !bundled && paid.total() > 0 {
+        text += &format!("cost     {}\n", money::spent(paid, file.cost.usd, &file.cost.prices));
+    }
     if bundled {
         text.push_str(
             "\nThese replies were written for the quickstart; no model was asked. For a real one:\n  \

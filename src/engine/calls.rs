@@ -4,15 +4,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::budget::Budget;
 use super::events::{Event, Observer};
 use super::stop::Stop;
-use crate::error::{Error, Fault, Recovery, Result};
+use crate::error::{Error, Fault, Recovery, Result, Tokens};
 use crate::frame::journal::Journal;
 use crate::frame::key::Key;
 use crate::frame::recorded::Recorded;
@@ -66,6 +68,7 @@ pub struct Calls {
     in_flight: Mutex<HashMap<(Arc<str>, Key), Pending>>,
     /// Told to stop by the user or by the first error that concerns every row.
     pub stop: Arc<Stop>,
+    budget: Budget,
     observer: Arc<dyn Observer>,
 }
 
@@ -87,13 +90,25 @@ impl Calls {
             journals,
             in_flight: Mutex::default(),
             stop,
+            budget: Budget::unlimited(),
             observer,
         }
+    }
+
+    /// The same calls, of which those to the model cost no more than `budget`.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// The observer of this run.
     pub fn observer(&self) -> &dyn Observer {
         &*self.observer
+    }
+
+    /// The journals, by stage.
+    pub fn journals(&self) -> &HashMap<Arc<str>, Journal> {
+        &self.journals
     }
 
     /// The journal of `stage`.
@@ -197,7 +212,16 @@ impl Calls {
 
     async fn ask_model(&self, asker: &Asker, request: &ChatRequest) -> Result<Answer, Fault> {
         let model = self.resources.model.as_ref().ok_or_else(|| internal(&"no model is configured"))?;
-        let (reply, attempts) = self.with_retries(asker, Resource::Model, || model.ask(request)).await?;
+        let attempt = || {
+            let attempt = async {
+                let hold = self.budget.admit(request, &self.stop).await.ok_or_else(stopped)?;
+                let asked = self.told(asker, Resource::Model, model.ask(request), Reply::tokens).await;
+                hold.settle(charged(&asked, Reply::tokens), asked.is_ok());
+                asked
+            };
+            attempt.boxed()
+        };
+        let (reply, attempts) = self.with_retries(asker, Resource::Model, attempt).await?;
         let recorded = recorded(asker, request.key, attempts, reply);
         // Recorded first: what the journal has is never asked again, so a kill in between would leave a gap here.
         if let Some(recorder) = &self.resources.recorder {
@@ -209,7 +233,8 @@ impl Calls {
 
     async fn ask_sandbox(&self, asker: &Asker, job: &Job, key: Key) -> Result<Verdict, Fault> {
         let sandbox = self.sandbox()?;
-        let (verdict, attempts) = self.with_retries(asker, Resource::Sandbox, || sandbox.run(job)).await?;
+        let attempt = || self.told(asker, Resource::Sandbox, sandbox.run(job), |_| Tokens::default()).boxed();
+        let (verdict, attempts) = self.with_retries(asker, Resource::Sandbox, attempt).await?;
         self.write_down(asker, key, &recorded(asker, key, attempts, &verdict))?;
         Ok(verdict)
     }
@@ -218,7 +243,7 @@ impl Calls {
     /// from being made.
     async fn with_retries<'a, T>(
         &'a self,
-        asker: &Asker,
+        asker: &'a Asker,
         resource: Resource,
         attempt: impl Fn() -> BoxFuture<'a, Result<T, Fault>>,
     ) -> Result<(T, u32), Fault> {
@@ -231,15 +256,34 @@ impl Calls {
             if self.stop.is_set() {
                 return Err(stopped());
             }
-            self.observer.event(&Event::Asking(resource));
-            let result = attempt().await;
-            self.observer.event(&Event::Asked(resource));
-            result
+            attempt().await
         };
         let told =
             |fault: &Fault, wait| self.observer.event(&Event::Retry { stage: &asker.stage, fault, wait });
         let tried = with_retries(&self.resources.retry, self.stop.wait(), in_slot, told).await;
         tried.result.map(|answer| (answer, tried.attempts))
+    }
+
+    /// Makes one attempt and tells the observer of it. `tokens` says what an answer is charged.
+    async fn told<T>(
+        &self,
+        asker: &Asker,
+        resource: Resource,
+        attempt: BoxFuture<'_, Result<T, Fault>>,
+        tokens: fn(&T) -> Tokens,
+    ) -> Result<T, Fault> {
+        self.observer.event(&Event::Asking { stage: &asker.stage, resource });
+        let started = Instant::now();
+        let result = attempt.await;
+        self.observer.event(&Event::Asked {
+            stage: &asker.stage,
+            language: &asker.language,
+            resource,
+            took: started.elapsed(),
+            tokens: charged(&result, tokens),
+            fault: result.as_ref().err(),
+        });
+        result
     }
 
     fn write_down<A: Serialize>(&self, asker: &Asker, key: Key, recorded: &Recorded<A>) -> Result<(), Fault> {
@@ -279,6 +323,14 @@ fn recorded<A>(asker: &Asker, key: Key, attempts: u32, answer: A) -> Recorded<A>
         sample: asker.sample,
         attempts,
         answer,
+    }
+}
+
+/// What an attempt is charged, answered or not.
+fn charged<T>(result: &Result<T, Fault>, tokens: fn(&T) -> Tokens) -> Tokens {
+    match result {
+        Ok(answer) => tokens(answer),
+        Err(fault) => fault.billed.as_deref().copied().unwrap_or_default(),
     }
 }
 

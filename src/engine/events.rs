@@ -1,9 +1,10 @@
 //! What the engine tells while it works. The command line draws progress from it; the engine never prints.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::counts::Tally;
-use crate::error::Fault;
+use crate::error::{Fault, Tokens};
 use crate::stages::Resource;
 
 /// Something that happened.
@@ -19,9 +20,27 @@ pub enum Event<'a> {
         fresh: bool,
     },
     /// A call to the model or the sandbox begins.
-    Asking(Resource),
+    Asking {
+        /// Stage that asks.
+        stage: &'a str,
+        /// Whom.
+        resource: Resource,
+    },
     /// The call ended, well or not.
-    Asked(Resource),
+    Asked {
+        /// Stage that asked.
+        stage: &'a str,
+        /// Language of the row it asked for.
+        language: &'a str,
+        /// Whom.
+        resource: Resource,
+        /// From its beginning to its end.
+        took: Duration,
+        /// What it is charged: by the model only.
+        tokens: Tokens,
+        /// Why there is no answer.
+        fault: Option<&'a Fault>,
+    },
     /// An answer was found in the journal.
     Found(Resource),
     /// A call failed and will be tried again.
@@ -55,4 +74,13 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn event(&self, _event: &Event<'_>) {}
+}
+
+/// Passes every event on to several listeners, in order.
+pub struct All(pub Vec<Arc<dyn Observer>>);
+
+impl Observer for All {
+    fn event(&self, event: &Event<'_>) {
+        self.0.iter().for_each(|observer| observer.event(event));
+    }
 }

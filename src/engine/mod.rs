@@ -1,13 +1,18 @@
 //! The engine: partitions stream through the steps of a plan; answers are journaled, parts sealed, runs resumed.
 
+pub mod budget;
 pub mod calls;
 pub mod counts;
 mod dispatcher;
+pub mod estimate;
 pub mod events;
 pub mod executor;
+pub mod metrics;
 mod parts;
+pub mod prices;
 pub mod prompts;
 pub mod run_file;
+pub mod spending;
 pub mod stop;
 pub mod tables;
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
+use super::metrics::StageCalls;
+use super::spending::Cost;
 use crate::frame::ingest::{Ingested, ManifestEntry};
 use crate::frame::key::Key;
 use crate::llm::chat::Sampling;
@@ -50,6 +52,12 @@ pub struct RunFile {
     /// What became of the rows, by stage and language; tokens and time included.
     #[serde(default)]
     pub counts: Counts,
+    /// What the run directory has spent, all invocations together.
+    #[serde(default)]
+    pub cost: Cost,
+    /// The calls of the last invocation, by stage.
+    #[serde(default)]
+    pub calls: Vec<StageCalls>,
     /// Wall time of the last invocation, ms.
     #[serde(default)]
     pub wall_ms: u64,

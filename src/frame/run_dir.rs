@@ -8,7 +8,7 @@
 //! stages/<stage>/rejected-00042.parquet        sealed rejects of the same part; written before it
 //! templates/<hash>/<step>/<language>.txt       every set of templates used; run.json says which one is current
 //! dataset/ rejected/ replies/ verdicts/        tables, see `frame::dataset`
-//! stages.parquet                               the table of row counts
+//! stages.parquet prices.parquet                the tables of row counts and of prices
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -141,6 +141,11 @@ impl RunDir {
     /// The table of row counts by stage and language.
     pub fn stages_table(&self) -> PathBuf {
         self.root.join("stages.parquet")
+    }
+
+    /// The table of prices by stage.
+    pub fn prices_table(&self) -> PathBuf {
+        self.root.join("prices.parquet")
     }
 
     /// The seed frame, see `frame::ingest`.

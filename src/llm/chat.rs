@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::Tokens;
 use crate::frame::key::Key;
 
 /// One turn of a conversation.
@@ -91,5 +92,10 @@ impl Reply {
     /// down like any other, so that the request is not made again.
     pub fn request_refused(words: impl Into<String>) -> Self {
         Self { output: words.into(), finish_reason: REQUEST_REFUSED.into(), ..Self::default() }
+    }
+
+    /// What it is charged by.
+    pub fn tokens(&self) -> Tokens {
+        Tokens { prompt: self.prompt_tokens, cached: self.cached_tokens, completion: self.completion_tokens }
     }
 }

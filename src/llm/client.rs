@@ -243,7 +243,11 @@ impl HttpModel {
         let post = self.client.post(self.chat_url.clone()).header(CONTENT_TYPE, JSON).body(body);
         let body = self.exchange(post, self.endpoint.timeout, told).await?;
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut reply = Reply { latency_ms, ..reply::parse(&body)? };
+        let mut reply = Reply {
+            latency_ms,
+            // An endpoint that gives up half-way may charge for what it did.
+            ..reply::parse(&body).map_err(|fault| fault.billed(reply::billed(&body)))?
+        };
         if let Some(key) = &self.endpoint.api_key {
             // Replies are written down: a server that echoes the key must not get it into a data set.
             for text in [&mut reply.output, &mut reply.reasoning, &mut reply.model, &mut reply.finish_reason]

@@ -12,6 +12,7 @@ pub mod key;
 mod limits;
 mod models;
 pub mod pool;
+pub mod pricing;
 pub mod provider;
 pub mod recorder;
 pub mod recording;
@@ -19,6 +20,7 @@ mod reply;
 pub mod secret;
 pub mod status;
 pub mod tls;
+pub mod tokens;
 
 pub use gate::Limits;
 pub use models::Listed;

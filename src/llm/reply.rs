@@ -2,9 +2,25 @@
 
 use serde_json::Value;
 
-use crate::error::{Fault, Recovery};
+use crate::error::{Fault, Recovery, Tokens};
 use crate::llm::chat::Reply;
 use crate::llm::fault::{ServerError, malformed, printable};
+
+/// What the endpoint charges for the response in `body`; 0 where it does not say.
+pub(super) fn billed(body: &[u8]) -> Tokens {
+    let completion: Value = serde_json::from_slice(body).unwrap_or_default();
+    charged(completion.get("usage").unwrap_or(&Value::Null))
+}
+
+fn charged(usage: &Value) -> Tokens {
+    let cached =
+        usage.pointer("/prompt_tokens_details/cached_tokens").or(usage.get("prompt_cache_hit_tokens"));
+    Tokens {
+        prompt: tokens(usage.get("prompt_tokens")),
+        cached: tokens(cached),
+        completion: tokens(usage.get("completion_tokens")),
+    }
+}
 
 /// The reply in the body of a successful response. `latency_ms` is left 0.
 ///
@@ -25,9 +41,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Reply, Fault> {
     };
     let message = choice.get("message").unwrap_or(&Value::Null);
     let (output, finish_reason) = answer(message, text_at(choice, "finish_reason"))?;
-    let usage = completion.get("usage").unwrap_or(&Value::Null);
-    let cached =
-        usage.pointer("/prompt_tokens_details/cached_tokens").or(usage.get("prompt_cache_hit_tokens"));
+    let usage = charged(completion.get("usage").unwrap_or(&Value::Null));
     Ok(Reply {
         output,
         reasoning: [text_at(message, "reasoning_content"), text_at(message, "reasoning")]
@@ -37,9 +51,9 @@ pub(super) fn parse(body: &[u8]) -> Result<Reply, Fault> {
             .to_owned(),
         finish_reason: printable(finish_reason),
         model: printable(text_at(&completion, "model")),
-        prompt_tokens: tokens(usage.get("prompt_tokens")),
-        cached_tokens: tokens(cached),
-        completion_tokens: tokens(usage.get("completion_tokens")),
+        prompt_tokens: usage.prompt,
+        cached_tokens: usage.cached,
+        completion_tokens: usage.completion,
         latency_ms: 0,
     })
 }

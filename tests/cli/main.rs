@@ -4,8 +4,10 @@
 
 mod configuration;
 mod endpoint;
+mod money;
 mod output;
 mod seeds;
+mod telemetry;
 
 #[path = "../chat_server/mod.rs"]
 mod chat_server;

@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 
 use super::parquet::{Batches, open};
-use super::writer::GROUP_ROWS;
+use super::writer::{GROUP_ROWS, SeedWriter};
 use crate::error::{Error, Result};
 
 /// A finished seed frame. Rows are addressed by their position.
@@ -51,6 +51,17 @@ impl SeedStore {
         let schema =
             schema.ok_or_else(|| Error::usage(format!("there are no seeds in {}", seed_dir.display())))?;
         Ok(Self { schema, files })
+    }
+
+    /// Writes `rows`, taken from another seed frame, as one of their own into `seed_dir`.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn write(seed_dir: &Path, rows: RecordBatch) -> Result<Self> {
+        let mut writer = SeedWriter::create(seed_dir, rows.schema())?;
+        writer.push(vec![rows])?;
+        writer.finish()?;
+        Self::open(seed_dir)
     }
 
     /// Number of rows.

@@ -1,0 +1,95 @@
+//! Arguments about money: what tokens cost, and how much a run may spend.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::printable;
+use crate::engine::budget::Caps;
+use crate::engine::spending::Prices;
+use crate::error::{Error, Result, Tokens};
+use crate::llm::pricing::{Price, Pricing};
+
+/// What tokens cost, and how much may be spent.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Money")]
+pub struct MoneyArgs {
+    /// Stop before the run directory has spent more than this, USD, earlier invocations included (exit code 4). Run again with
+    /// more to go on.
+    #[arg(long, value_name = "USD", value_parser = amount)]
+    pub max_usd: Option<f64>,
+    /// Stop before the run directory has spent more tokens than this, prompts and replies together (exit code 4). The limit of
+    /// a single reply is --max-tokens.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_total_tokens: Option<u64>,
+    /// Prices by model, in the form of data/pricing.toml, which is asked for models that the file lacks.
+    #[arg(long, value_name = "FILE", conflicts_with = "price_input")]
+    pub pricing: Option<PathBuf>,
+    /// Price of prompts, USD per million tokens.
+    #[arg(long, value_name = "USD", value_parser = amount, requires = "price_output")]
+    pub price_input: Option<f64>,
+    /// Price of the part of prompts that the endpoint had cached. Default: that of prompts.
+    #[arg(long, value_name = "USD", value_parser = amount, requires = "price_input")]
+    pub price_cached_input: Option<f64>,
+    /// Price of replies, USD per million tokens.
+    #[arg(long, value_name = "USD", value_parser = amount, requires = "price_input")]
+    pub price_output: Option<f64>,
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(usd) if usd.is_finite() && usd >= 0.0 => Ok(usd),
+        _ => Err("an amount is a number such as 12.50".to_owned()),
+    }
+}
+
+impl MoneyArgs {
+    /// The prices of the stages `asking`, which all ask `model`; empty when its price is not known.
+    ///
+    /// # Errors
+    /// The file of prices cannot be read.
+    pub fn prices(&self, asking: &[Arc<str>], model: &str) -> Result<Prices> {
+        let price = match (self.price_input, self.price_output, &self.pricing) {
+            (Some(input), Some(output), _) => {
+                let cached_input = self.price_cached_input.unwrap_or(input);
+                Some(Price { input, cached_input, output, source: "--price-input and --price-output".into() })
+            }
+            (_, _, Some(path)) => Pricing::load(path)?.price(model).cloned(),
+            (_, _, None) => Pricing::bundled()?.price(model).cloned(),
+        };
+        Ok(asking.iter().filter_map(|stage| Some((stage.to_string(), price.clone()?))).collect())
+    }
+
+    /// What may be spent.
+    ///
+    /// # Errors
+    /// A cap on USD when the price of `model` is not known.
+    pub fn caps(&self, asking: &[Arc<str>], prices: &Prices, model: &str) -> Result<Caps> {
+        if self.max_usd.is_some() && prices.is_empty() && !asking.is_empty() {
+            return Err(Error::usage(format!("--max-usd: the price of the model `{model}` is not known")).hint(
+                "give --price-input and --price-output in USD per million tokens, or a file with --pricing; \
+                 or cap the tokens with --max-total-tokens",
+            ));
+        }
+        Ok(Caps { usd: self.max_usd, tokens: self.max_total_tokens })
+    }
+}
+
+/// An amount of USD for people; what is not known is called so.
+pub fn usd(amount: Option<f64>) -> String {
+    match amount {
+        None => "unknown".to_owned(),
+        Some(usd) if usd < 1.0 => format!("{usd:.4} USD"),
+        Some(usd) => format!("{usd:.2} USD"),
+    }
+}
+
+/// What was spent, in a line: tokens, USD and by which price.
+pub fn spent(tokens: Tokens, amount: Option<f64>, prices: &Prices) -> String {
+    let price = match prices.values().next() {
+        Some(price) => format!("at the price of {}", printable(&price.source)),
+        None => "no price is known for the model: see --price-input, --pricing".to_owned(),
+    };
+    format!("{} for {} tokens ({price})", usd(amount), tokens.total())
+}
