@@ -2,7 +2,10 @@
 //!
 //! An answer counts only after it was handed to the journal's `write`; whatever happens later, it is not asked for again.
 
+mod samples;
+
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -64,6 +67,8 @@ pub struct Calls {
     journals: HashMap<Arc<str>, Journal>,
     /// By stage too: an answer is journaled for the stage that asked, so another stage cannot share it.
     in_flight: Mutex<HashMap<(Arc<str>, Key), Pending>>,
+    /// Whether the model answers one call with several samples, as far as is known.
+    gives_samples: AtomicBool,
     /// Told to stop by the user or by the first error that concerns every row.
     pub stop: Arc<Stop>,
     observer: Arc<dyn Observer>,
@@ -83,6 +88,7 @@ impl Calls {
             resources,
             journals,
             in_flight: Mutex::default(),
+            gives_samples: AtomicBool::new(true),
             stop,
             observer,
         }
@@ -195,12 +201,17 @@ impl Calls {
     async fn ask_model(&self, asker: &Asker, request: &ChatRequest) -> Result<Answer, Fault> {
         let model = self.resources.model.as_ref().ok_or_else(|| internal(&"no model is configured"))?;
         let (reply, attempts) = self.with_retries(asker, Resource::Model, || model.ask(request)).await?;
-        let recorded = recorded(asker, request.key, attempts, reply);
+        self.keep_reply(asker, request.key, attempts, reply)
+    }
+
+    /// Writes a reply down. It counts from here on.
+    fn keep_reply(&self, asker: &Asker, key: Key, attempts: u32, reply: Reply) -> Result<Answer, Fault> {
+        let recorded = recorded(asker, key, attempts, reply);
         // Recorded first: what the journal has is never asked again, so a kill in between would leave a gap here.
         if let Some(recorder) = &self.resources.recorder {
             recorder.record(&recorded).map_err(|error| self.broken(error))?;
         }
-        self.write_down(asker, request.key, &recorded)?;
+        self.write_down(asker, key, &recorded)?;
         Ok(Answer::Model(recorded.answer))
     }
 

@@ -53,7 +53,7 @@ pub struct ChatRequest {
     /// Model and sampling.
     pub sampling: Arc<Sampling>,
     /// The conversation.
-    pub messages: Vec<Message>,
+    pub messages: Arc<[Message]>,
 }
 
 /// A model's reply to one request.

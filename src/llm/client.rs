@@ -139,21 +139,28 @@ impl HttpModel {
         Err(Error::environment(self.clean(&message)).hint(self.clean(&hint)))
     }
 
-    async fn attempt(&self, request: &ChatRequest) -> Result<Reply, Fault> {
+    /// One call for 1 to `count` replies.
+    async fn attempt(&self, request: &ChatRequest, count: u32) -> Result<Vec<Reply>, Fault> {
         let started = Instant::now();
-        let body = Body { fields: sampling_fields(&request.sampling), messages: &request.messages };
+        let mut fields = sampling_fields(&request.sampling);
+        if count > 1 {
+            fields.insert("n".to_owned(), count.into());
+        }
+        let body = Body { fields, messages: &request.messages };
         let post = self.client.post(self.chat_url.clone()).json(&body);
         let body = self.exchange(post, self.endpoint.timeout).await?;
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut reply = Reply { latency_ms, ..reply::parse(&body)? };
-        if let Some(key) = &self.endpoint.api_key {
+        let mut replies = reply::parse(&body, count as usize)?;
+        for reply in &mut replies {
+            reply.latency_ms = latency_ms;
+            let Some(key) = &self.endpoint.api_key else { continue };
             // Replies are written down: a server that echoes the key must not get it into a data set.
             for text in [&mut reply.output, &mut reply.reasoning, &mut reply.model, &mut reply.finish_reason]
             {
                 key.scrub_reply(text);
             }
         }
-        Ok(reply)
+        Ok(replies)
     }
 
     /// Sends `request` and reads the body of a successful response, all within `timeout`.
@@ -225,7 +232,19 @@ impl HttpModel {
 
 impl Model for HttpModel {
     fn ask<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<Reply, Fault>> {
-        Box::pin(async move { self.attempt(request).await.map_err(|fault| self.presentable(fault)) })
+        Box::pin(async move {
+            let mut replies = self.ask_samples(request, 1).await?;
+            // There is at least one.
+            Ok(replies.swap_remove(0))
+        })
+    }
+
+    fn ask_samples<'a>(
+        &'a self,
+        request: &'a ChatRequest,
+        count: u32,
+    ) -> BoxFuture<'a, Result<Vec<Reply>, Fault>> {
+        Box::pin(async move { self.attempt(request, count).await.map_err(|fault| self.presentable(fault)) })
     }
 }
 
