@@ -108,14 +108,16 @@ fn print(plan: &Plan, asked: &BTreeMap<String, Asked>, first: Option<&[Message]>
         sum.unpromptable.to_string(),
     ]);
     let mut text = format!("{}\n\nat most, if no row is rejected on the way:\n", table.trim_fmt());
+    let mut rows = sum.requests;
     for stage in &plan.stages {
         if let Some((resource, per_row)) = stage.requests {
             let whom = match resource {
                 Resource::Model => "model requests",
                 Resource::Sandbox => "programs run",
             };
-            text += &format!("  {:20} {} {whom}\n", stage.name, sum.requests * per_row as u64);
+            text += &format!("  {:20} {} {whom}\n", stage.name, rows * per_row as u64);
         }
+        rows *= stage.fan_out as u64;
     }
     if let Some(messages) = first {
         text += "\nthe first request:\n";

@@ -155,8 +155,9 @@ impl Calls {
             sampling: sampling.clone(),
             messages: messages.clone(),
         };
-        let count = samples.len() as u32;
-        let attempt = || model.ask_samples(&first, count);
+        // Asked anew at each attempt: by then another call may have found out that one at a time is all there is.
+        let count = || if self.gives_samples.load(Ordering::Relaxed) { samples.len() as u32 } else { 1 };
+        let attempt = || model.ask_samples(&first, count());
         let (replies, attempts) = self.with_retries(asker, Resource::Model, attempt).await?;
         let kept = replies
             .into_iter()
