@@ -223,3 +223,39 @@ pub type Depends = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 fn depends_on(text: String) -> Depends {
     Box::new(move |_| vec![text.clone()])
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Int64Array, StringArray};
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let ids: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+        RecordBatch::try_from_iter([("id", ids)]).unwrap()
+    }
+
+    fn change(rows: &[u32]) -> Change {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows.len() as i64));
+        Change { rows: Some(rows.to_vec()), add: vec![("n".into(), numbers)], ..Change::default() }
+    }
+
+    #[test]
+    fn rows_are_exploded_before_columns_are_added_and_rows_rejected() {
+        let mut change = change(&[0, 0, 0, 1]);
+        let rejection = |row| Rejection { row, reason: "r".into(), detail: String::new() };
+        change.rejected = vec![rejection(0), rejection(2)];
+        let changed = change.apply(&batch(), &[]).unwrap();
+        let ids: Vec<_> = schema::strings(&changed, "id").unwrap().iter().flatten().collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(changed.column(1).as_ref(), &Int64Array::from(vec![1, 3]));
+    }
+
+    #[test]
+    fn rows_left_out_or_out_of_order_are_a_defect() {
+        for rows in [&[0, 0][..], &[1], &[1, 0], &[0, 1, 0], &[0, 1, 2], &[]] {
+            assert!(change(rows).apply(&batch(), &[]).is_err(), "{rows:?}");
+        }
+        assert!(change(&[0, 1]).apply(&batch(), &[]).is_ok());
+    }
+}

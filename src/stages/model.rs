@@ -74,7 +74,7 @@ fn yes() -> bool {
 
 struct Ask {
     stage: String,
-    /// One for each sample: they differ where a sampling seed is set, which would make all samples the same.
+    /// One for each sample. They are one and the same, unless a sampling seed is set.
     sampling: Vec<Arc<Sampling>>,
     reasoning_into: Option<String>,
     finish_reason_into: Option<String>,
@@ -121,13 +121,13 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let depends =
         serde_json::to_string(&(&sampling, config.samples, &adds, config.thinking, &finish, schema))
             .map_err(|error| refused(format!("sampling settings: {error}"), "see its keys"))?;
-    let of_sample = |sample: u32| {
-        let seed = sampling.seed.map(|seed| seed.wrapping_add(sample.into()));
-        Arc::new(Sampling { seed, ..sampling.clone() })
-    };
-    let sampling = match sampling.seed {
-        Some(_) => (0..config.samples).map(of_sample).collect(),
-        None => vec![Arc::new(sampling); config.samples as usize],
+    // A sampling seed makes equal requests give equal replies: each sample gets its own.
+    let sampling: Vec<Arc<Sampling>> = match sampling.seed {
+        Some(seed) => (0..config.samples)
+            .map(|sample| Some(seed.wrapping_add(sample.into())))
+            .map(|seed| Arc::new(Sampling { seed, ..sampling.clone() }))
+            .collect(),
+        None => std::iter::repeat_n(Arc::new(sampling), config.samples as usize).collect(),
     };
     Ok(Stage {
         name: spec.name.as_str().into(),
@@ -280,11 +280,10 @@ impl Effect for Ask {
     }
 
     fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change> {
-        let mut change = Change::default();
-        if self.sampling.len() > 1 {
-            let (rows, columns) = children::samples(batch, self.sampling.len() as u32)?;
-            (change.rows, change.add) = (Some(rows), columns);
-        }
+        let mut change = match self.sampling.len() {
+            1 => Change::default(),
+            samples => children::samples(batch, samples as u32)?,
+        };
         let replies: Vec<Option<&Reply>> = answers
             .iter()
             .flatten()

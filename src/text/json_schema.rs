@@ -242,15 +242,12 @@ fn check_length(
 }
 
 fn check_range(schema: &Map<String, Value>, number: f64, at: &str) -> Result<(), String> {
-    let bounds: [(&str, fn(&f64, &f64) -> bool); 4] = [
-        ("minimum", f64::ge),
-        ("maximum", f64::le),
-        ("exclusiveMinimum", f64::gt),
-        ("exclusiveMaximum", f64::lt),
-    ];
-    for (keyword, fits) in bounds {
-        let bound = schema.get(keyword).and_then(Value::as_f64);
-        if let Some(bound) = bound.filter(|bound| !fits(&number, bound)) {
+    let bounds =
+        [("minimum", true), ("maximum", true), ("exclusiveMinimum", false), ("exclusiveMaximum", false)];
+    for (keyword, inclusive) in bounds {
+        let Some(bound) = schema.get(keyword).and_then(Value::as_f64) else { continue };
+        let beyond = if keyword.ends_with("inimum") { number < bound } else { number > bound };
+        if beyond || (number == bound && !inclusive) {
             return misfit(at, &format!("{number} does not keep to {keyword} {bound}"));
         }
     }

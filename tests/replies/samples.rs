@@ -51,7 +51,7 @@ fn samples_cost_one_call_and_become_children_of_their_row() {
     assert_eq!((replies.len(), sum("prompt_tokens"), sum("completion_tokens")), (6, 20, 36));
     let stages = records(&place.path("r/stages.parquet"));
     assert_eq!(stages[1]["spawned"], 4);
-    for word in ["spawned", "ask.reply    2         4      6", "66.7 %"] {
+    for word in ["spawned", "ask.reply     2         4      6", "66.7 %"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     let again = place.run(&server, "r", 0);
@@ -78,7 +78,7 @@ fn more_samples_ask_for_those_that_are_missing() {
 fn endpoints_without_n_are_asked_again_and_again() {
     let straight = Place::new(&["x", "y", "z"], THREE, SECTION);
     straight.run(&generous(), "r", 0);
-    // One takes no notice of it, another refuses it, the third gives two at most.
+    // One takes no notice of it, another refuses it (once for every row begun), the third gives two at most.
     let ignores = ChatServer::new(Duration::ZERO, |asked, _| choices(&sections(prompt_of(asked), 1), "stop"));
     let refuses = ChatServer::new(Duration::ZERO, |asked, _| match asked.get("n") {
         Some(_) => (400, json!({"error": {"message": "n must be 1"}}).to_string()),
@@ -87,7 +87,7 @@ fn endpoints_without_n_are_asked_again_and_again() {
     let meagre = ChatServer::new(Duration::ZERO, |asked, _| {
         choices(&sections(prompt_of(asked), wanted(asked).min(2)), "stop")
     });
-    for (server, out, calls) in [(&ignores, "i", 9), (&refuses, "f", 10), (&meagre, "m", 6)] {
+    for (server, out, calls) in [(&ignores, "i", 9), (&refuses, "f", 12), (&meagre, "m", 6)] {
         let output = straight.ask(server, out, "--in-flight 1").output().unwrap();
         said(&output, 0);
         assert_eq!(server.asked(), calls, "{out}");

@@ -53,19 +53,15 @@ impl Calls {
             Some((_, request)) => self.begin(missing, request).into_iter(),
             None => Vec::new().into_iter(),
         };
+        let known = |answer: Answered| std::future::ready(answer).boxed().shared();
         let answers = looked_up.into_iter().map(|found| match found {
-            Ok((_, Some(answer))) => Err(Ok(answer)),
-            Ok((_, None)) => calls.next().ok_or_else(|| Err(internal(&"a sample was not asked for"))),
-            Err(fault) => Err(Err(fault)),
-        });
-        let answers: Vec<Result<Pending, Answered>> = answers.collect();
-        join_all(answers.into_iter().map(|answer| async move {
-            match answer {
-                Ok(call) => call.await,
-                Err(known) => known,
+            Ok((_, Some(answer))) => known(Ok(answer)),
+            Ok((_, None)) => {
+                calls.next().unwrap_or_else(|| known(Err(internal(&"a sample was not asked for"))))
             }
-        }))
-        .await
+            Err(fault) => known(Err(fault)),
+        });
+        join_all(answers).await
     }
 
     /// The calls that will answer `missing`: those in flight already, and one new call for all the others.
