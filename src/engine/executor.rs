@@ -66,7 +66,12 @@ pub async fn execute(
                     .await?
                 };
                 let answers = ask(stage, &**effect, &mut step, requests, calls).await?;
-                effect.fold(&step.batch, &answers)?
+                let (plan, batch) = (plan.clone(), step.batch.clone());
+                on_rayon(move || match &plan.stages[at].work {
+                    Work::Effect(effect) => effect.fold(&batch, &answers),
+                    Work::Pure(_) | Work::Derived(_) => Ok(Change::default()),
+                })
+                .await?
             }
         };
         leave(stage, &mut step, change)?;
