@@ -6,7 +6,7 @@ mod json;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use self::json::{Expected, Format};
 use super::registry::{Context, Spec};
 use super::{Answer, Change, Effect, Rejection, Request, Resource, Stage, Work, children, depends_on};
 use crate::error::{Error, Result};
-use crate::frame::schema::{ID, strings};
+use crate::frame::schema::{ID, LANGUAGE, strings};
 use crate::llm::chat::{Message, Reply, Sampling};
 use crate::text::json_schema::JsonSchema;
 use crate::text::thinking::{self, Thinking};
@@ -116,6 +116,10 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     if config.samples > 1 {
         adds.extend([ID, children::PARENT_ID, children::SAMPLE].map(str::to_owned));
     }
+    let taken = |at: usize| adds[at] == MESSAGES || adds[at] == LANGUAGE || adds[..at].contains(&adds[at]);
+    if let Some(twice) = (1..adds.len()).find(|at| taken(*at)) {
+        return Err(refused(format!("the column `{}` is another", adds[twice]), "give it another name"));
+    }
     let schema =
         json.as_ref().map(|json| (json.format, json.repair, json.schema.as_ref().map(JsonSchema::as_value)));
     let depends =
@@ -201,8 +205,9 @@ fn expected(config: &Config) -> Result<Option<Expected>, String> {
 
 impl Ask {
     fn conversation(&self, batch: &RecordBatch, row: usize) -> Result<Vec<Message>> {
-        let messages = strings(batch, MESSAGES)?.iter().nth(row).flatten().unwrap_or("[]");
-        serde_json::from_str(messages).map_err(|error| {
+        let texts = strings(batch, MESSAGES)?;
+        let text = if texts.is_valid(row) { texts.value(row) } else { "[]" };
+        serde_json::from_str(text).map_err(|error| {
             Error::usage(format!("stage `{}`, row {row}: bad `messages`: {error}", self.stage))
                 .hint("`messages` is a JSON array of objects with `role` and `content`")
         })

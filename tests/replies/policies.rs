@@ -156,6 +156,8 @@ fn settings_that_cannot_work_are_refused_before_anything_is_asked() {
             "at /properties/a: the keyword `not` is not supported",
         ),
         ("thinking = \"loud\"", "loud"),
+        ("reasoning_into = \"output\"", "the column `output` is another"),
+        ("reasoning_into = \"a\"\nfinish_reason_into = \"a\"", "the column `a` is another"),
     ];
     for (keys, why) in cases {
         place.pipeline(keys, "");
