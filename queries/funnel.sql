@@ -7,7 +7,7 @@ SELECT
   SUM(kept) AS kept,
   SUM(rejected) AS rejected,
   SUM(pending) AS pending,
-  ROUND(100.0 * SUM(kept) / SUM(rows_in), 1) AS kept_percent,
+  ROUND(100.0 * SUM(kept) / (SUM(rows_in) + SUM(spawned)), 1) AS kept_percent,
   ROUND(SUM(busy_ms) / 1000.0, 1) AS busy_s
 FROM stages
 GROUP BY position, stage, op

@@ -1,4 +1,5 @@
--- Share of each language's seeds that became problems, in percent, with its Wilson 95 % interval.
+-- Share of each language's seeds that became problems, in percent, with its Wilson 95 % interval. Rows that stages made of
+-- a seed besides it (samples) count like seeds.
 WITH ends AS (SELECT MIN(position) AS first, MAX(position) AS last FROM stages),
 languages AS (
   SELECT
@@ -6,17 +7,19 @@ languages AS (
     0 AS is_total,
     SUM(CASE WHEN position = first THEN rows_in ELSE 0 END) AS seeds,
     SUM(CASE WHEN position = last THEN kept ELSE 0 END) AS problems,
+    SUM(spawned) AS spawned,
     SUM(pending) AS pending
   FROM stages CROSS JOIN ends
   GROUP BY language
 ),
 counts AS (
-  SELECT language, is_total, seeds, problems, pending FROM languages
+  SELECT language, is_total, seeds, problems, spawned, pending FROM languages
   UNION ALL
-  SELECT 'all' AS language, 1 AS is_total, SUM(seeds) AS seeds, SUM(problems) AS problems, SUM(pending) AS pending
+  SELECT 'all' AS language, 1 AS is_total, SUM(seeds) AS seeds, SUM(problems) AS problems,
+    SUM(spawned) AS spawned, SUM(pending) AS pending
   FROM languages
 ),
-shares AS (SELECT *, 1.0 * problems / seeds AS p, 1.9599639845 AS z, 1.0 * seeds AS n FROM counts),
+shares AS (SELECT *, 1.0 * problems / (seeds + spawned) AS p, 1.9599639845 AS z, 1.0 * (seeds + spawned) AS n FROM counts),
 bounds AS (
   SELECT
     *,

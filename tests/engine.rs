@@ -97,7 +97,7 @@ fn asker(stage: &str, row: &str) -> Asker {
 
 fn question() -> Request {
     let sampling = Arc::new(Sampling { model: "m".into(), ..Sampling::default() });
-    Request::Model { sampling, messages: vec![Message { role: "user".into(), content: "why?".into() }] }
+    Request::Model { sampling, messages: Arc::new([Message { role: "user".into(), content: "why?".into() }]) }
 }
 
 fn program(keep_bytes: usize) -> Request {

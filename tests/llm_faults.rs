@@ -46,7 +46,8 @@ fn request() -> ChatRequest {
     let messages = vec![Message { role: "user".into(), content: "say {{ hello }}".into() }];
     let key = request_key(&sampling, &messages, 0);
     let sampling = Arc::new(sampling);
-    ChatRequest { key, stage: "solution.reply".into(), row: "r1".into(), sample: 0, sampling, messages }
+    let (stage, messages) = ("solution.reply".into(), messages.into());
+    ChatRequest { key, stage, row: "r1".into(), sample: 0, sampling, messages }
 }
 
 fn good() -> String {

@@ -49,7 +49,7 @@ pub fn run(args: &Args, bodies: usize, plan: &Plan, languages: &Languages) -> Re
         let languages = strings(&prompts, LANGUAGE)?;
         for (row, messages) in strings(&prompts, MESSAGES)?.iter().enumerate() {
             let asked = asked.entry(languages.value(row).to_owned()).or_default();
-            let messages: Vec<Message> =
+            let messages: Arc<[Message]> =
                 messages.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
             if messages.is_empty() {
                 asked.unpromptable += 1;
@@ -106,7 +106,7 @@ fn first_prompts(plan: &Plan, mut batch: RecordBatch) -> Result<Option<RecordBat
 }
 
 /// The requests that the plan's first model stage makes of `prompts`.
-fn requests(plan: &Plan, prompts: &RecordBatch) -> Result<Vec<(Arc<Sampling>, Vec<Message>)>> {
+fn requests(plan: &Plan, prompts: &RecordBatch) -> Result<Vec<(Arc<Sampling>, Arc<[Message]>)>> {
     let Some(Work::Effect(effect)) =
         plan.stages.iter().map(|stage| &stage.work).find(|work| matches!(work, Work::Effect(_)))
     else {
@@ -141,14 +141,16 @@ fn counts(plan: &Plan, asked: &BTreeMap<String, Asked>) -> String {
         sum.unpromptable.to_string(),
     ]);
     let mut text = format!("{}\n\nat most, if no row is rejected on the way:\n", table.trim_fmt());
+    let mut rows = sum.requests;
     for stage in &plan.stages {
         if let Some((resource, per_row)) = stage.requests {
             let whom = match resource {
                 Resource::Model => "model requests",
                 Resource::Sandbox => "programs run",
             };
-            text += &format!("  {:20} {} {whom}\n", stage.name, sum.requests * per_row as u64);
+            text += &format!("  {:20} {} {whom}\n", stage.name, rows * per_row as u64);
         }
+        rows *= stage.fan_out as u64;
     }
     text
 }

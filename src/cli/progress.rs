@@ -232,7 +232,7 @@ impl Observer for Progress {
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Stage { stage, tally, .. } => {
-                // Rows that leave at any stage of a step never reach the steps after it.
+                // Rows that leave at any stage of a step never reach the steps after it; those it makes do.
                 let gone = tally.rejected_rows() + tally.pending;
                 if let Some(step) = self.steps.get(*stage) {
                     let (_, bar) = &self.bars[*step];
@@ -240,7 +240,7 @@ impl Observer for Progress {
                         bar.inc(tally.rows_in);
                     }
                     for (_, bar) in &self.bars[step + 1..] {
-                        bar.set_length(bar.length().unwrap_or(0).saturating_sub(gone));
+                        bar.set_length((bar.length().unwrap_or(0) + tally.spawned).saturating_sub(gone));
                     }
                 }
             }

@@ -239,8 +239,9 @@ fn tell(plan: &Plan, counts: &Counts) {
         let tally = counts.stage(&stage.name);
         let reasons: Vec<String> =
             tally.rejected.iter().map(|(reason, rows)| format!("{} {rows}", printable(reason))).collect();
+        let spawned = if tally.spawned > 0 { format!(", {} spawned", tally.spawned) } else { String::new() };
         eprintln!(
-            "{}: {} in, {} kept, {} rejected {}",
+            "{}: {} in{spawned}, {} kept, {} rejected {}",
             stage.name,
             tally.rows_in,
             tally.kept,

@@ -69,17 +69,22 @@ pub fn table(header: &[&str], numbers: std::ops::Range<usize>) -> Table {
 }
 
 fn funnel(plan: &Plan, file: &RunFile) -> Table {
-    let mut table =
-        table(&["stage", "in", "kept", "rejected", "pending", "tokens", "busy", "rejected because"], 1..7);
+    // Only of use where a stage makes several rows of one.
+    let spawns = plan.stages.iter().any(|stage| stage.fan_out > 1);
+    let spawned = |rows: u64| spawns.then(|| rows.to_string());
+    let mut header = vec!["stage", "in"];
+    header.extend(spawns.then_some("spawned"));
+    header.extend(["kept", "rejected", "pending", "tokens", "busy", "rejected because"]);
+    let mut table = table(&header, 1..header.len() - 1);
     let seeds = &file.seeds;
     let read = seeds.rows + seeds.duplicates + seeds.rejected.values().sum::<u64>();
     let mut reasons = seeds.rejected.clone();
     if seeds.duplicates > 0 {
         reasons.insert("duplicate".into(), seeds.duplicates);
     }
-    table.add_row([
-        "seeds".to_owned(),
-        read.to_string(),
+    let mut row = vec!["seeds".to_owned(), read.to_string()];
+    row.extend(spawned(0));
+    row.extend([
         seeds.rows.to_string(),
         reasons.values().sum::<u64>().to_string(),
         "0".to_owned(),
@@ -87,12 +92,13 @@ fn funnel(plan: &Plan, file: &RunFile) -> Table {
         String::new(),
         top(&reasons),
     ]);
+    table.add_row(row);
     for stage in &plan.stages {
         let tally = file.counts.stage(&stage.name);
         let tokens = tally.prompt_tokens + tally.completion_tokens;
-        table.add_row([
-            stage.name.to_string(),
-            tally.rows_in.to_string(),
+        let mut row = vec![stage.name.to_string(), tally.rows_in.to_string()];
+        row.extend(spawned(tally.spawned));
+        row.extend([
             tally.kept.to_string(),
             tally.rejected_rows().to_string(),
             tally.pending.to_string(),
@@ -100,6 +106,7 @@ fn funnel(plan: &Plan, file: &RunFile) -> Table {
             if tally.busy_ms > 0 { format!("{:.1} s", tally.busy_ms as f64 / 1000.0) } else { String::new() },
             top(&tally.rejected),
         ]);
+        table.add_row(row);
     }
     table
 }
@@ -118,16 +125,20 @@ fn by_language(plan: &Plan, file: &RunFile) -> Table {
     let mut table = table(&["language", "seeds", "problems", "pass rate"], 1..4);
     let empty = BTreeMap::new();
     let last = plan.stages.last().and_then(|stage| file.counts.0.get(&*stage.name)).unwrap_or(&empty);
-    let mut sum = (0, 0);
-    let mut row = |language: &str, seeds: u64, problems: u64| {
-        let rate = if seeds == 0 { 0.0 } else { 100.0 * problems as f64 / seeds as f64 };
+    let mut sum = (0, 0, 0);
+    let mut row = |language: &str, seeds: u64, spawned: u64, problems: u64| {
+        let rows = seeds + spawned;
+        let rate = if rows == 0 { 0.0 } else { 100.0 * problems as f64 / rows as f64 };
         table.add_row([language.to_owned(), seeds.to_string(), problems.to_string(), format!("{rate:.1} %")]);
     };
     for (language, seeds) in &file.seeds.by_language {
         let problems = last.get(language).map_or(0, |tally| tally.kept);
-        row(language, *seeds, problems);
-        sum = (sum.0 + seeds, sum.1 + problems);
+        // Each of a seed's rows can become a problem.
+        let tallies = file.counts.0.values().filter_map(|stage| stage.get(language));
+        let spawned = tallies.map(|tally| tally.spawned).sum();
+        row(language, *seeds, spawned, problems);
+        sum = (sum.0 + seeds, sum.1 + spawned, sum.2 + problems);
     }
-    row("all", sum.0, sum.1);
+    row("all", sum.0, sum.1, sum.2);
     table
 }

@@ -46,8 +46,16 @@ struct State {
     aside: Amount,
     /// Calls that something is set aside for.
     in_flight: u64,
-    /// Per stage: calls booked and their tokens.
-    booked: HashMap<Arc<str>, (u64, Tokens)>,
+    /// Per stage.
+    booked: HashMap<Arc<str>, Booked>,
+}
+
+/// Calls that were answered, the replies they gave, and what all that was charged.
+#[derive(Default)]
+struct Booked {
+    calls: u64,
+    replies: u64,
+    tokens: Tokens,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,7 +90,9 @@ impl Budget {
 
     /// Sets aside what `request` is expected to cost, after waiting for calls in flight if need be. `None` when the run
     /// is to stop, because the budget is spent or for another reason; `stop` then knows why.
-    pub async fn admit(&self, request: &ChatRequest, stop: &Stop) -> Option<Hold<'_>> {
+    ///
+    /// `count` is how many replies it asks for.
+    pub async fn admit(&self, request: &ChatRequest, count: u32, stop: &Stop) -> Option<Hold<'_>> {
         if self.caps == Caps::default() {
             return Some(Hold { budget: None, stage: request.stage.clone(), aside: Amount::default() });
         }
@@ -92,7 +102,7 @@ impl Budget {
             settled.as_mut().enable();
             {
                 let mut state = self.lock();
-                let expected = self.expected(&state, request);
+                let expected = self.expected(&state, request, count);
                 if self.fits(state.spent.plus(state.aside).plus(expected)) {
                     state.aside = state.aside.plus(expected);
                     state.in_flight += 1;
@@ -111,12 +121,12 @@ impl Budget {
         }
     }
 
-    fn expected(&self, state: &State, request: &ChatRequest) -> Amount {
-        let tokens = match state.booked.get(&request.stage) {
-            Some((calls, tokens)) => Tokens {
+    fn expected(&self, state: &State, request: &ChatRequest, count: u32) -> Amount {
+        let mut tokens = match state.booked.get(&request.stage) {
+            Some(Booked { calls, replies, tokens }) => Tokens {
                 prompt: tokens.prompt / calls,
                 cached: tokens.cached / calls,
-                completion: tokens.completion / calls,
+                completion: tokens.completion / replies,
             },
             None => {
                 let bytes: usize = request.messages.iter().map(|message| message.content.len()).sum();
@@ -124,6 +134,7 @@ impl Budget {
                 Tokens { prompt: bytes as u64 / BYTES_PER_TOKEN, cached: 0, completion: most }
             }
         };
+        tokens.completion *= u64::from(count.max(1));
         self.amount(&request.stage, tokens)
     }
 
@@ -156,16 +167,17 @@ impl Budget {
 }
 
 impl Hold<'_> {
-    /// Books what the call was charged: nothing for most that failed.
-    pub fn settle(mut self, tokens: Tokens, answered: bool) {
+    /// Books what the call was charged, nothing for most that failed, and how many `replies` it gave.
+    pub fn settle(mut self, tokens: Tokens, replies: usize) {
         let Some(budget) = self.budget.take() else { return };
         let mut state = budget.lock();
         state.spent = state.spent.plus(budget.amount(&self.stage, tokens));
         // Endpoints that report no usage tell nothing about the next call either.
-        if answered && tokens != Tokens::default() {
-            let (calls, sum) = state.booked.entry(self.stage.clone()).or_default();
-            *calls += 1;
-            *sum += tokens;
+        if replies > 0 && tokens != Tokens::default() {
+            let booked = state.booked.entry(self.stage.clone()).or_default();
+            booked.calls += 1;
+            booked.replies += replies as u64;
+            booked.tokens += tokens;
         }
         budget.give_back(&mut state, self.aside);
     }
@@ -241,7 +253,7 @@ mod tests {
         let first = admitted(&budget, &stop).await.unwrap().unwrap();
         let second = admitted(&budget, &stop).await.unwrap().unwrap();
         assert!(admitted(&budget, &stop).await.is_none(), "the third waits");
-        first.settle(tokens(20, 30), true);
+        first.settle(tokens(20, 30), 1);
         // 50 spent, 200 aside, 50 expected each: four fit.
         let mut more = Vec::new();
         for _ in 0..4 {
@@ -249,9 +261,9 @@ mod tests {
         }
         assert!(admitted(&budget, &stop).await.is_none());
         assert!(!stop.is_set());
-        second.settle(tokens(0, 0), false);
+        second.settle(tokens(0, 0), 0);
         more.push(admitted(&budget, &stop).await.unwrap().unwrap());
-        more.drain(..).for_each(|hold| hold.settle(tokens(40, 40), true));
+        more.drain(..).for_each(|hold| hold.settle(tokens(40, 40), 1));
         // 450 spent.
         assert!(matches!(admitted(&budget, &stop).await, Some(None)));
         let error = stop.take_cause().unwrap();
@@ -268,7 +280,7 @@ mod tests {
         let budget = budget(Some(0.800_25), None, &earlier);
         drop(admitted(&budget, &stop).await.unwrap().unwrap());
         let hold = admitted(&budget, &stop).await.unwrap().unwrap();
-        hold.settle(tokens(0, 200), true);
+        hold.settle(tokens(0, 200), 1);
         assert!(matches!(admitted(&budget, &stop).await, Some(None)));
         let error = stop.take_cause().unwrap().to_string();
         assert!(error.contains("0.8002 of 0.80025 USD"), "{error}");
@@ -279,7 +291,7 @@ mod tests {
         let (stop, budget) = (Stop::default(), budget(None, Some(200), &Spending::default()));
         let _held = admitted(&budget, &stop).await.unwrap().unwrap();
         let request = request(300);
-        let (waited, ()) = tokio::join!(budget.admit(&request, &stop), async { stop.interrupt() });
+        let (waited, ()) = tokio::join!(budget.admit(&request, 1, &stop), async { stop.interrupt() });
         assert!(waited.is_none());
     }
 
@@ -289,7 +301,7 @@ mod tests {
         let request = request(1 << 20);
         let mut held = Vec::new();
         for _ in 0..1000 {
-            held.push(budget.admit(&request, &stop).await.unwrap());
+            held.push(budget.admit(&request, 1, &stop).await.unwrap());
         }
         assert!(!stop.is_set());
     }

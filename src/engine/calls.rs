@@ -2,7 +2,10 @@
 //!
 //! An answer counts only after it was handed to the journal's `write`; whatever happens later, it is not asked for again.
 
+mod samples;
+
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -66,6 +69,8 @@ pub struct Calls {
     journals: HashMap<Arc<str>, Journal>,
     /// By stage too: an answer is journaled for the stage that asked, so another stage cannot share it.
     in_flight: Mutex<HashMap<(Arc<str>, Key), Pending>>,
+    /// Whether the model answers one call with several samples, as far as is known.
+    gives_samples: AtomicBool,
     /// Told to stop by the user or by the first error that concerns every row.
     pub stop: Arc<Stop>,
     budget: Budget,
@@ -89,6 +94,7 @@ impl Calls {
             resources,
             journals,
             in_flight: Mutex::default(),
+            gives_samples: AtomicBool::new(true),
             stop,
             budget: Budget::unlimited(),
             observer,
@@ -211,23 +217,44 @@ impl Calls {
     }
 
     async fn ask_model(&self, asker: &Asker, request: &ChatRequest) -> Result<Answer, Fault> {
+        let (mut replies, attempts) = self.attempt_model(asker, request, || 1).await?;
+        match replies.pop() {
+            Some(reply) => self.keep_reply(asker, request.key, attempts, reply),
+            None => Err(internal(&"the model gave no reply and no reason")),
+        }
+    }
+
+    /// Asks for as many replies as `count` says at each attempt, within the budget. Gives 1 to `count` replies, and the
+    /// attempts it took.
+    async fn attempt_model(
+        &self,
+        asker: &Asker,
+        request: &ChatRequest,
+        count: impl Fn() -> u32 + Sync,
+    ) -> Result<(Vec<Reply>, u32), Fault> {
         let model = self.resources.model.as_ref().ok_or_else(|| internal(&"no model is configured"))?;
         let attempt = || {
             let attempt = async {
-                let hold = self.budget.admit(request, &self.stop).await.ok_or_else(stopped)?;
-                let asked = self.told(asker, Resource::Model, model.ask(request), Reply::tokens).await;
-                hold.settle(charged(&asked, Reply::tokens), asked.is_ok());
+                let count = count();
+                let hold = self.budget.admit(request, count, &self.stop).await.ok_or_else(stopped)?;
+                let call = model.ask_samples(request, count);
+                let asked = self.told(asker, Resource::Model, call, tokens_of).await;
+                hold.settle(charged(&asked, tokens_of), asked.as_ref().map_or(0, Vec::len));
                 asked
             };
             attempt.boxed()
         };
-        let (reply, attempts) = self.with_retries(asker, Resource::Model, attempt).await?;
-        let recorded = recorded(asker, request.key, attempts, reply);
+        self.with_retries(asker, Resource::Model, attempt).await
+    }
+
+    /// Writes a reply down. It counts from here on.
+    fn keep_reply(&self, asker: &Asker, key: Key, attempts: u32, reply: Reply) -> Result<Answer, Fault> {
+        let recorded = recorded(asker, key, attempts, reply);
         // Recorded first: what the journal has is never asked again, so a kill in between would leave a gap here.
         if let Some(recorder) = &self.resources.recorder {
             recorder.record(&recorded).map_err(|error| self.broken(error))?;
         }
-        self.write_down(asker, request.key, &recorded)?;
+        self.write_down(asker, key, &recorded)?;
         Ok(Answer::Model(recorded.answer))
     }
 
@@ -324,6 +351,14 @@ fn recorded<A>(asker: &Asker, key: Key, attempts: u32, answer: A) -> Recorded<A>
         attempts,
         answer,
     }
+}
+
+/// What replies are charged, all together.
+fn tokens_of(replies: &Vec<Reply>) -> Tokens {
+    replies.iter().fold(Tokens::default(), |mut sum, reply| {
+        sum += reply.tokens();
+        sum
+    })
 }
 
 /// What an attempt is charged, answered or not.

@@ -14,7 +14,10 @@ use crate::error::{Error, Fault, Result};
 use crate::frame::rejects::{RejectedRow, rows_as_json};
 use crate::frame::schema::{ID, LANGUAGE, batch_of, columns_where, strings};
 use crate::plan::Plan;
-use crate::stages::{Answer, Change, Request, Stage, Work};
+use crate::stages::{Answer, Change, Effect, Request, Stage, Work};
+
+/// Most requests that follow one another for one request of a row: a stage that never has enough is a defect.
+const MOST_ROUNDS: usize = 8;
 
 /// What a step made of a partition.
 pub struct StepResult {
@@ -62,11 +65,16 @@ pub async fn execute(
                     })
                     .await?
                 };
-                let answers = ask(stage, &mut step, requests, calls).await?;
-                effect.fold(&step.batch, &answers)?
+                let answers = ask(stage, &**effect, &mut step, requests, calls).await?;
+                let (plan, batch) = (plan.clone(), step.batch.clone());
+                on_rayon(move || match &plan.stages[at].work {
+                    Work::Effect(effect) => effect.fold(&batch, &answers),
+                    Work::Pure(_) | Work::Derived(_) => Ok(Change::default()),
+                })
+                .await?
             }
         };
-        leave(stage, &mut step, &change)?;
+        leave(stage, &mut step, change)?;
         let tallies = step.counts.stage(&stage.name);
         debug_assert!(tallies.adds_up(), "{}: {tallies:?}", stage.name);
         calls.observer().event(&Event::Stage { stage: &stage.name, tally: &tallies, fresh: true });
@@ -74,25 +82,26 @@ pub async fn execute(
     Ok(step)
 }
 
-/// Asks all requests of all rows. Rows without an answer become pending and leave the step's batch.
+/// Asks all requests of all rows, and what follows from the answers. A row that lacks one answer becomes pending as a whole
+/// and leaves the step's batch; what it was answered is in the journal.
 async fn ask(
     stage: &Stage,
+    effect: &dyn Effect,
     step: &mut StepResult,
     requests: Vec<Vec<Request>>,
     calls: &Arc<Calls>,
 ) -> Result<Vec<Vec<Answer>>> {
     let ids = strings(&step.batch, ID)?.clone();
     let languages = strings(&step.batch, LANGUAGE)?.clone();
+    let batch = &step.batch.clone();
     let rows = requests.into_iter().enumerate().map(|(row, requests)| {
-        let asker = |sample: usize| Asker {
+        let asker = Asker {
             stage: stage.name.clone(),
             row: ids.value(row).to_owned(),
             language: languages.value(row).to_owned(),
-            sample: sample as u32,
+            sample: 0,
         };
-        let answers = requests.into_iter().enumerate().map(|(n, request)| calls.answer(asker(n), request));
-        let answers: Vec<_> = answers.collect();
-        async move { join_all(answers).await.into_iter().collect::<Result<Vec<_>, Fault>>() }
+        ask_row(effect, batch, row, asker, requests, calls)
     });
     let rows: Vec<_> = rows.collect();
     let mut answered = Vec::new();
@@ -101,11 +110,9 @@ async fn ask(
         let tally = step.counts.tally(&stage.name, languages.value(row));
         kept.push(result.is_ok());
         match result {
-            Ok(answers) => {
-                for answer in &answers {
-                    tally.measure(answer);
-                }
-                answered.push(answers.into_iter().map(Arc::unwrap_or_clone).collect());
+            Ok(rounds) => {
+                rounds.iter().flatten().for_each(|answer| tally.measure(answer));
+                answered.push(rounds.into_iter().filter_map(|mut answers| answers.pop()).collect());
             }
             Err(fault) => {
                 tally.pending += 1;
@@ -123,13 +130,47 @@ async fn ask(
     Ok(answered)
 }
 
-/// Makes `change`: rejected rows go to the step's rejects with all they had, the others stay in its batch.
-fn leave(stage: &Stage, step: &mut StepResult, change: &Change) -> Result<()> {
-    let languages = strings(&step.batch, LANGUAGE)?.clone();
+/// The answers of one row: for each of its requests those of all rounds, at least one.
+async fn ask_row(
+    effect: &dyn Effect,
+    batch: &RecordBatch,
+    row: usize,
+    asker: Asker,
+    requests: Vec<Request>,
+    calls: &Arc<Calls>,
+) -> Result<Vec<Vec<Answer>>, Fault> {
+    let first = calls.answer_all(&asker, requests).await;
+    let rounds = first.into_iter().enumerate().map(|(n, answer)| {
+        let asker = Asker { sample: n as u32, ..asker.clone() };
+        async move {
+            let mut answers = vec![Arc::unwrap_or_clone(answer?)];
+            while answers.len() < MOST_ROUNDS
+                && let Some(request) = effect.follow_up(batch, row, n, &answers)
+            {
+                answers.push(Arc::unwrap_or_clone(calls.answer(asker.clone(), request).await?));
+            }
+            Ok(answers)
+        }
+    });
+    join_all(rounds).await.into_iter().collect()
+}
+
+/// Makes `change`: rows are exploded, rejected ones go to the step's rejects with all they had, the others stay in its batch.
+fn leave(stage: &Stage, step: &mut StepResult, mut change: Change) -> Result<()> {
+    let parents = change.rows.clone();
+    step.batch = change.explode(&step.batch)?;
+    let after = everything(&step.batch, &change)?;
+    let languages = strings(&after, LANGUAGE)?;
+    // The first row made of a row stands for it; the others are additional.
+    for (child, pair) in parents.as_deref().unwrap_or_default().windows(2).enumerate() {
+        if pair[0] == pair[1] {
+            step.counts.tally(&stage.name, languages.value(child + 1)).spawned += 1;
+        }
+    }
     if !change.rejected.is_empty() {
-        let ids = strings(&step.batch, ID)?;
+        let ids = strings(&after, ID)?;
         let rows: Vec<usize> = change.rejected.iter().map(|rejection| rejection.row).collect();
-        let records = rows_as_json(&everything(&step.batch, change)?, &rows)?;
+        let records = rows_as_json(&after, &rows)?;
         for (rejection, record) in change.rejected.iter().zip(records) {
             let language = languages.value(rejection.row);
             let tally = step.counts.tally(&stage.name, language);
@@ -152,7 +193,7 @@ fn leave(stage: &Stage, step: &mut StepResult, change: &Change) -> Result<()> {
     Ok(())
 }
 
-/// What a rejected row had so far: the batch and the change's columns, without prompts (they are derived).
+/// What rows had when they were rejected: the batch and the change's columns, without prompts (they are derived).
 fn everything(batch: &RecordBatch, change: &Change) -> Result<RecordBatch> {
     let replaced = |name: &str| change.add.iter().any(|(added, _)| added == name);
     let mut columns = columns_where(batch, |name| name != crate::stages::MESSAGES && !replaced(name));

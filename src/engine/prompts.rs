@@ -2,7 +2,7 @@
 //!
 //! The prompt of a row is made from what the row was before the step that asked: the seeds for the first step, the
 //! sealed parts of the step before for any other. Those rows and the dataset are in seed order, so that one pass
-//! over each finds every row in bounded memory.
+//! over each finds every row in bounded memory. A row that was exploded later is the origin of all its children.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::run_file::{RunFile, State};
 use crate::error::{Error, Result};
 use crate::frame::columns::json_field;
 use crate::frame::ingest::SeedStore;
+use crate::frame::key::descends_from;
 use crate::frame::part::Scan;
 use crate::frame::run_dir::RunDir;
 use crate::frame::schema::{ID, batch_of, columns_where, strings};
@@ -127,11 +128,12 @@ impl Source {
             let names = strings(&batch, ID)?.clone();
             let mut rows = Vec::new();
             while at < batch.num_rows() && found < ids.len() {
-                if names.value(at) == ids.value(found) {
+                if descends_from(ids.value(found), names.value(at)) {
                     rows.push(at as u64);
                     found += 1;
+                } else {
+                    at += 1;
                 }
-                at += 1;
             }
             let origins = take_record_batch(&batch, &UInt64Array::from(rows))
                 .map_err(|error| Error::usage(format!("rows of step `{}`: {error}", self.step)))?;

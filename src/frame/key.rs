@@ -44,6 +44,16 @@ pub fn row_id(language: &str, text: &str, ordinal: u64) -> String {
     }
 }
 
+/// The id of a row made of the row `parent`: `<parent>.<name>`, for example `<parent>.0` for its first sample.
+pub fn child_id(parent: &str, name: &str) -> String {
+    format!("{parent}.{name}")
+}
+
+/// Whether `id` is `ancestor` or was made of it by [`child_id`], once or more often.
+pub fn descends_from(id: &str, ancestor: &str) -> bool {
+    id.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -100,6 +110,17 @@ impl From<Key> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn children_descend_from_their_parents_and_nobody_else() {
+        let seed = row_id("go", "x", 1);
+        let child = child_id(&child_id(&seed, "0"), "2");
+        assert_eq!(child, format!("{seed}.0.2"));
+        assert!([seed.clone(), child_id(&seed, "0"), child.clone()].iter().all(|a| descends_from(&child, a)));
+        assert!(
+            ![row_id("go", "x", 0), child_id(&seed, "1")].iter().any(|other| descends_from(&child, other))
+        );
+    }
 
     #[test]
     fn a_key_is_32_lower_case_digits_and_back() {

@@ -54,7 +54,7 @@ pub struct ChatRequest {
     /// Model and sampling.
     pub sampling: Arc<Sampling>,
     /// The conversation.
-    pub messages: Vec<Message>,
+    pub messages: Arc<[Message]>,
 }
 
 /// A model's reply to one request.

@@ -143,7 +143,16 @@ impl HttpModel {
 
     /// The body of a request, as it is sent.
     pub fn body(&self, sampling: &Sampling, messages: &[Message]) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&Body { fields: self.fields(sampling).0, messages })
+        self.body_for(sampling, messages, 1)
+    }
+
+    /// The body of a request for `count` replies.
+    fn body_for(&self, sampling: &Sampling, messages: &[Message], count: u32) -> serde_json::Result<Vec<u8>> {
+        let (mut fields, _) = self.fields(sampling);
+        if count > 1 {
+            fields.insert("n".to_owned(), count.into());
+        }
+        serde_json::to_vec(&Body { fields, messages })
     }
 
     /// The settings of a request as this endpoint takes them, and those it does not take.
@@ -228,34 +237,35 @@ impl HttpModel {
         self.exchange(request, self.endpoint.timeout.min(CHECK_WAIT), &mut Told::default()).await
     }
 
-    /// Makes one attempt at answering `request`; also what the response's headers tell.
-    pub(super) async fn send(&self, request: &ChatRequest) -> (Result<Reply, Fault>, Told) {
+    /// Makes one attempt at 1 to `count` replies to `request`; also what the response's headers tell.
+    pub(super) async fn send(&self, request: &ChatRequest, count: u32) -> (Result<Vec<Reply>, Fault>, Told) {
         let mut told = Told::default();
-        let result = self.attempt(request, &mut told).await;
+        let result = self.attempt(request, count, &mut told).await;
         (result.map_err(|fault| self.presentable(fault)), told)
     }
 
-    async fn attempt(&self, request: &ChatRequest, told: &mut Told) -> Result<Reply, Fault> {
+    async fn attempt(&self, request: &ChatRequest, count: u32, told: &mut Told) -> Result<Vec<Reply>, Fault> {
         let started = Instant::now();
-        let body = self.body(&request.sampling, &request.messages).map_err(|error| {
+        let count = if self.provider.is_none_or(|provider| provider.n) { count } else { 1 };
+        let body = self.body_for(&request.sampling, &request.messages, count).map_err(|error| {
             Fault::new(Recovery::Pend, "internal", format!("the request cannot be written as JSON: {error}"))
         })?;
         let post = self.client.post(self.chat_url.clone()).header(CONTENT_TYPE, JSON).body(body);
         let body = self.exchange(post, self.endpoint.timeout, told).await?;
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut reply = Reply {
-            latency_ms,
-            // An endpoint that gives up half-way may charge for what it did.
-            ..reply::parse(&body).map_err(|fault| fault.billed(reply::billed(&body)))?
-        };
-        if let Some(key) = &self.endpoint.api_key {
+        // An endpoint that gives up half-way may charge for what it did.
+        let replies = reply::parse(&body, count as usize);
+        let mut replies = replies.map_err(|fault| fault.billed(reply::billed(&body)))?;
+        for reply in &mut replies {
+            reply.latency_ms = latency_ms;
+            let Some(key) = &self.endpoint.api_key else { continue };
             // Replies are written down: a server that echoes the key must not get it into a data set.
             for text in [&mut reply.output, &mut reply.reasoning, &mut reply.model, &mut reply.finish_reason]
             {
                 key.scrub_reply(text);
             }
         }
-        Ok(reply)
+        Ok(replies)
     }
 
     /// Sends `request` and reads the body of a successful response, all within `timeout`.
@@ -333,7 +343,19 @@ impl HttpModel {
 
 impl Model for HttpModel {
     fn ask<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<Reply, Fault>> {
-        Box::pin(async move { self.send(request).await.0 })
+        Box::pin(async move {
+            let mut replies = self.send(request, 1).await.0?;
+            // There is at least one.
+            Ok(replies.swap_remove(0))
+        })
+    }
+
+    fn ask_samples<'a>(
+        &'a self,
+        request: &'a ChatRequest,
+        count: u32,
+    ) -> BoxFuture<'a, Result<Vec<Reply>, Fault>> {
+        Box::pin(async move { self.send(request, count).await.0 })
     }
 }
 

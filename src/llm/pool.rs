@@ -123,18 +123,20 @@ impl Pool {
         Ok(())
     }
 
-    async fn answer(&self, request: &ChatRequest) -> Result<Reply, Fault> {
+    /// 1 to `count` replies.
+    async fn answer(&self, request: &ChatRequest, count: u32) -> Result<Vec<Reply>, Fault> {
         let bytes = request.messages.iter().map(|message| message.content.len()).sum();
         let mut call = Call { bytes, failed: Vec::new(), turned_down: 0, refused: None, last: None };
         loop {
             let permit = self.enter(&call).await?;
             let at = permit.at;
-            let (result, told) = self.endpoints[at].send(request).await;
+            let (result, told) = self.endpoints[at].send(request, count).await;
             let fault = match result {
-                Ok(reply) => {
-                    let tokens = (reply.prompt_tokens, reply.completion_tokens);
+                Ok(replies) => {
+                    let sum = |tokens: fn(&Reply) -> u64| replies.iter().map(tokens).sum();
+                    let tokens = (sum(|reply| reply.prompt_tokens), sum(|reply| reply.completion_tokens));
                     permit.end(&Ending::Answered { bytes, tokens }, told, None);
-                    return Ok(reply);
+                    return Ok(replies);
                 }
                 Err(fault) => fault,
             };
@@ -153,7 +155,7 @@ impl Pool {
                     call.failed.push(at);
                     call.turned_down += usize::from(fault.cause == REQUEST_REFUSED);
                     if !self.gates().another(&call) {
-                        return self.given_back(&call, fault);
+                        return self.given_back(&call, fault, count);
                     }
                 }
             }
@@ -162,14 +164,15 @@ impl Pool {
     }
 
     /// What becomes of a call that no endpoint is left for.
-    fn given_back(&self, call: &Call, fault: Fault) -> Result<Reply, Fault> {
-        match fault.cause == REQUEST_REFUSED {
+    fn given_back(&self, call: &Call, fault: Fault, count: u32) -> Result<Vec<Reply>, Fault> {
+        // Of a request for several replies, that may be what is refused.
+        match fault.cause == REQUEST_REFUSED && count == 1 {
             false => Err(fault),
             // Final only when everybody says so: an endpoint that is down for now may take longer prompts.
             true if call.turned_down < self.gates().serving() => {
                 Err(Fault { recovery: Recovery::Retry, ..fault })
             }
-            true => Ok(Reply::request_refused(fault.message)),
+            true => Ok(vec![Reply::request_refused(fault.message)]),
         }
     }
 
@@ -357,7 +360,19 @@ impl Drop for Waiting<'_> {
 
 impl Model for Pool {
     fn ask<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<Reply, Fault>> {
-        Box::pin(self.answer(request))
+        Box::pin(async move {
+            let mut replies = self.answer(request, 1).await?;
+            // There is at least one.
+            Ok(replies.swap_remove(0))
+        })
+    }
+
+    fn ask_samples<'a>(
+        &'a self,
+        request: &'a ChatRequest,
+        count: u32,
+    ) -> BoxFuture<'a, Result<Vec<Reply>, Fault>> {
+        Box::pin(self.answer(request, count))
     }
 
     fn status(&self) -> Option<Status> {

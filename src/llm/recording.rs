@@ -205,7 +205,7 @@ mod tests {
 
     fn request(key: &str, row: &str, sample: u32) -> ChatRequest {
         let (stage, sampling) = ("solution.reply".into(), sampling());
-        ChatRequest { key: Key::of(&[key]), stage, row: row.into(), sample, sampling, messages: Vec::new() }
+        ChatRequest { key: Key::of(&[key]), stage, row: row.into(), sample, sampling, messages: Arc::new([]) }
     }
 
     fn line(key: Option<&str>, row: &str, sample: u32, output: &str) -> String {

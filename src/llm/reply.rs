@@ -22,40 +22,68 @@ fn charged(usage: &Value) -> Tokens {
     }
 }
 
-/// The reply in the body of a successful response. `latency_ms` is left 0.
+/// The replies in the body of a successful response: 1 to `most`, one per choice. `latency_ms` is left 0.
 ///
 /// No content is an answer when the endpoint says why: a refusal (its words become the output, finish_reason
-/// `refusal`), a tool call (`tool_calls`), or any finish_reason other than a normal stop.
+/// `refusal`), a tool call (`tool_calls`), or any finish_reason other than a normal stop. The prompt is paid once: its
+/// tokens are those of the first reply. The tokens of the replies are shared out by the lengths of their texts.
 ///
 /// # Errors
 /// `malformed_reply` when this is no chat completion or one without content, `server_error` when the endpoint says
-/// that it failed half-way. Both are worth another try.
-pub(super) fn parse(body: &[u8]) -> Result<Reply, Fault> {
+/// that it failed half-way. Both are worth another try. One usable choice of several is enough.
+pub(super) fn parse(body: &[u8], most: usize) -> Result<Vec<Reply>, Fault> {
     let completion: Value = serde_json::from_slice(body).map_err(|error| {
         let text = String::from_utf8_lossy(body);
         malformed(format!("the endpoint's reply is not JSON ({error}); it starts with: {}", text.trim()))
     })?;
-    let Some(choice) = completion.get("choices").and_then(|choices| choices.get(0)) else {
-        let said = ServerError::read(body).message;
-        return Err(malformed(format!("the endpoint's reply has no choices: {said}")));
-    };
+    let choices = completion.get("choices").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut replies = Vec::new();
+    let mut unusable = None;
+    for choice in choices.iter().take(most.max(1)) {
+        match reply(choice) {
+            Ok(reply) => replies.push(reply),
+            Err(fault) => unusable = unusable.or(Some(fault)),
+        }
+    }
+    if replies.is_empty() {
+        return Err(unusable.unwrap_or_else(|| {
+            let said = ServerError::read(body).message;
+            malformed(format!("the endpoint's reply has no choices: {said}"))
+        }));
+    }
+    let usage = charged(completion.get("usage").unwrap_or(&Value::Null));
+    replies[0].prompt_tokens = usage.prompt;
+    replies[0].cached_tokens = usage.cached;
+    share(usage.completion, &mut replies);
+    let model = printable(text_at(&completion, "model"));
+    replies.iter_mut().for_each(|reply| reply.model.clone_from(&model));
+    Ok(replies)
+}
+
+/// One choice as a reply, without what the completion says of all choices together.
+fn reply(choice: &Value) -> Result<Reply, Fault> {
     let message = choice.get("message").unwrap_or(&Value::Null);
     let (output, finish_reason) = answer(message, text_at(choice, "finish_reason"))?;
-    let usage = charged(completion.get("usage").unwrap_or(&Value::Null));
+    let reasoning = [text_at(message, "reasoning_content"), text_at(message, "reasoning")];
     Ok(Reply {
         output,
-        reasoning: [text_at(message, "reasoning_content"), text_at(message, "reasoning")]
-            .into_iter()
-            .find(|text| !text.is_empty())
-            .unwrap_or_default()
-            .to_owned(),
+        reasoning: reasoning.into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned(),
         finish_reason: printable(finish_reason),
-        model: printable(text_at(&completion, "model")),
-        prompt_tokens: usage.prompt,
-        cached_tokens: usage.cached,
-        completion_tokens: usage.completion,
-        latency_ms: 0,
+        ..Reply::default()
     })
+}
+
+/// Shares `tokens` out among `replies` by the lengths of their texts; the last gets what is left.
+fn share(tokens: u64, replies: &mut [Reply]) {
+    let length = |reply: &Reply| (reply.output.len() + reply.reasoning.len()) as u128;
+    let all = replies.iter().map(length).sum::<u128>().max(1);
+    let mut left = tokens;
+    let last = replies.len() - 1;
+    for (at, reply) in replies.iter_mut().enumerate() {
+        let part = u64::try_from(u128::from(tokens) * length(reply) / all).unwrap_or(left);
+        reply.completion_tokens = if at == last { left } else { part.min(left) };
+        left -= reply.completion_tokens;
+    }
 }
 
 /// Output and finish reason of a choice.
@@ -113,7 +141,7 @@ mod tests {
     use super::*;
 
     fn parse_value(value: &Value) -> Result<Reply, Fault> {
-        parse(value.to_string().as_bytes())
+        parse(value.to_string().as_bytes(), 1).map(|mut replies| replies.remove(0))
     }
 
     fn choice(message: Value, finish_reason: Value) -> Result<Reply, Fault> {
@@ -155,7 +183,8 @@ mod tests {
 
         let parts = json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]});
         assert_eq!(choice(parts, json!("stop")).unwrap().output, "ab");
-        assert_eq!(parse(b"\n\n{\"choices\":[{\"message\":{\"content\":\"\"}}]}\n").unwrap().output, "");
+        let spaced = parse(b"\n\n{\"choices\":[{\"message\":{\"content\":\"\"}}]}\n", 1).unwrap();
+        assert_eq!(spaced[0].output, "");
     }
 
     #[test]
@@ -189,12 +218,30 @@ mod tests {
             r#"{"choices": [{"message": {"content": "cut"#,
         ];
         for body in unusable {
-            let fault = parse(body.as_bytes()).unwrap_err();
+            let fault = parse(body.as_bytes(), 1).unwrap_err();
             assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "malformed_reply"), "{body}");
         }
-        assert!(parse(unusable[9].as_bytes()).unwrap_err().message.contains("overloaded"));
+        assert!(parse(unusable[9].as_bytes(), 1).unwrap_err().message.contains("overloaded"));
         let fault = choice(json!({"content": "par"}), json!("error")).unwrap_err();
         assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "server_error"));
+    }
+
+    #[test]
+    fn several_choices_share_one_bill() {
+        let choice = |content: Value| json!({"message": {"content": content}, "finish_reason": "stop"});
+        let choices =
+            [json!("aaaa"), Value::Null, json!("bb"), json!("c"), json!("more than asked")].map(choice);
+        let body = json!({
+            "model": "m",
+            "choices": choices,
+            "usage": {"prompt_tokens": 50, "completion_tokens": 10, "prompt_cache_hit_tokens": 8},
+        });
+        let replies = parse(body.to_string().as_bytes(), 4).unwrap();
+        let of = |reply: &Reply| (reply.output.clone(), reply.prompt_tokens, reply.completion_tokens);
+        let bill: Vec<_> = replies.iter().map(of).collect();
+        assert_eq!(bill, [("aaaa".into(), 50, 5), ("bb".into(), 0, 2), ("c".into(), 0, 3)]);
+        assert!(replies.iter().all(|reply| reply.model == "m"));
+        assert_eq!(replies[0].cached_tokens, 8);
     }
 
     /// JSON in which the names that the parser looks for turn up in every place with every kind of value.
@@ -222,11 +269,12 @@ mod tests {
         fn no_json_panics(completion in any_completion(), choice in any_completion()) {
             let _ = parse_value(&completion);
             let _ = parse_value(&json!({"choices": [choice], "usage": completion}));
+            let _ = parse(json!({"choices": [choice, completion], "usage": completion}).to_string().as_bytes(), 2);
         }
 
         #[test]
         fn no_bytes_panic(body: Vec<u8>) {
-            prop_assert!(parse(&body).is_err());
+            prop_assert!(parse(&body, 3).is_err());
         }
 
         #[test]

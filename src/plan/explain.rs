@@ -19,7 +19,7 @@ pub struct Row {
     pub adds: Vec<String>,
     /// Columns it takes away.
     pub drops: Vec<String>,
-    /// Requests per row, e.g. `2 sandbox`.
+    /// Requests per row and, where it explodes rows, rows made of one: `2 sandbox`, `4 model, 4 rows`.
     pub requests: String,
     /// Fingerprint of the stage's step over `languages`, toolchains left out.
     pub fingerprint: String,
@@ -46,9 +46,13 @@ pub fn explain(plan: &Plan, languages: &[String]) -> Vec<Row> {
                 None => String::new(),
                 Some((Resource::Model, n)) => format!("{n} model"),
                 Some((Resource::Sandbox, n)) => format!("{n} sandbox"),
-            },
+            } + &rows_made(stage.fan_out),
             fingerprint: fingerprint.to_string()[..12].to_owned(),
         })
     });
     rows.collect()
+}
+
+fn rows_made(fan_out: usize) -> String {
+    if fan_out > 1 { format!(", {fan_out} rows") } else { String::new() }
 }

@@ -45,6 +45,7 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
         adds: tests.iter().flat_map(|tests| [renamed(tests, "input"), renamed(tests, "output")]).collect(),
         drops: [tests.as_slice(), results.as_slice(), &[SUCCESS.to_owned()]].concat(),
         requests: None,
+        fan_out: 1,
         depends: depends_on(format!("{} {max_output_bytes}", tests.join(","))),
         work: Work::Pure(Box::new(Capture { tests, max_output_bytes })),
     })
@@ -72,7 +73,7 @@ impl Pure for Capture {
             add.push((renamed(tests, "input"), Arc::new(strings(batch, tests)?.clone())));
             add.push((renamed(tests, "output"), Arc::new(StringArray::from(outputs))));
         }
-        Ok(Change { add, rejected, leading: false })
+        Ok(Change { add, rejected, ..Change::default() })
     }
 }
 

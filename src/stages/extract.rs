@@ -56,6 +56,7 @@ pub(super) fn build_blocks(spec: &Spec, _context: &Context<'_>) -> Result<Stage>
         adds: config.into.clone(),
         drops: [&[OUTPUT.to_owned()], config.drop.as_slice()].concat(),
         requests: None,
+        fan_out: 1,
         depends: depends_on(format!("{:?} {:?} {:?}", config.into, config.fenced, config.drop)),
         work: Work::Pure(Box::new(config)),
     })
@@ -70,6 +71,7 @@ pub(super) fn build_section(spec: &Spec, _context: &Context<'_>) -> Result<Stage
         adds: vec![config.into.clone()],
         drops: vec![OUTPUT.into()],
         requests: None,
+        fan_out: 1,
         depends: depends_on(format!("{} {}", config.tag, config.into)),
         work: Work::Pure(Box::new(config)),
     })
@@ -104,6 +106,6 @@ fn change(names: &[String], extracted: Extracted) -> Change {
                 })
             })
             .collect(),
-        leading: false,
+        ..Change::default()
     }
 }

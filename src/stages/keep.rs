@@ -33,6 +33,7 @@ pub(super) fn build(spec: &Spec, _context: &Context<'_>) -> Result<Stage> {
         adds: vec![],
         drops: columns,
         requests: None,
+        fan_out: 1,
         depends: depends_on(tests.join(",")),
         work: Work::Pure(Box::new(Keep { tests })),
     })

@@ -3,9 +3,19 @@
 //! A stage is a column transform. It is either *pure* (columns in, columns out) or an *effect* (columns in,
 //! requests to the model or the sandbox out, columns back). Neither sees journals, retries or other rows'
 //! fate: that is the executor's business.
+//!
+//! Two things go beyond one answer per request and one row per row:
+//!
+//! - A stage may *explode* rows into children ([`Change::rows`]): samples of one prompt, translations of one solution. A
+//!   row's first child stands for the row, the others count as spawned: in + spawned = kept + rejected + pending.
+//! - An effect may *follow up* an answer with a request made from it ([`Effect::follow_up`]): the same with more tokens, or
+//!   a request to repair the reply. Each is a call of its own with its own key, journaled like any other, so that a
+//!   resumed run asks none of them again.
 
 mod capture;
+mod children;
 mod extract;
+mod extract_json;
 mod keep;
 mod model;
 mod prompt;
@@ -13,13 +23,15 @@ pub mod registry;
 mod run;
 mod select;
 
+pub use children::{PARENT_ID, SAMPLE};
 pub use model::{MESSAGES, OUTPUT};
 pub use run::SUCCESS;
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow_select::filter::filter_record_batch;
+use arrow_select::take::take_record_batch;
 
 use crate::error::{Error, Result};
 use crate::frame::schema;
@@ -29,7 +41,7 @@ use crate::sandbox::job::{Job, Verdict};
 /// Why a row leaves the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// Row number within the batch.
+    /// Row number within the batch, exploded if the change explodes it.
     pub row: usize,
     /// Short stable code, e.g. `block_count` or `RUNTIME_ERROR`.
     pub reason: String,
@@ -37,9 +49,12 @@ pub struct Rejection {
     pub detail: String,
 }
 
-/// What a stage does to a batch: columns of the batch's full length, and the rows that leave.
+/// What a stage does to a batch: rows exploded, columns of the full length then, and the rows that leave.
 #[derive(Debug, Default)]
 pub struct Change {
+    /// Where the batch is exploded: for each row after it, the row before it that it is made of. Every row is there at least
+    /// once, and in order. `None`: every row stays one.
+    pub rows: Option<Vec<u32>>,
     /// Columns to add or replace. Values of rejected rows do not matter.
     pub add: Vec<(String, ArrayRef)>,
     /// Rows that leave, at most once each, in row order.
@@ -49,11 +64,29 @@ pub struct Change {
 }
 
 impl Change {
-    /// `batch` with this change made: columns added, `drops` taken out, rejected rows removed.
+    /// `batch` exploded into the rows that the change's columns and rejections are about; from here on, the change is one
+    /// of that batch.
     ///
     /// # Errors
-    /// A column has another length than the batch: a defect of the stage.
-    pub fn apply(&self, batch: &RecordBatch, drops: &[String]) -> Result<RecordBatch> {
+    /// A row of the batch is left out or out of order: a defect of the stage.
+    pub fn explode(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let Some(rows) = self.rows.take() else { return Ok(batch.clone()) };
+        let whole = rows.first().is_none_or(|first| *first == 0)
+            && rows.windows(2).all(|pair| pair[1] == pair[0] || pair[1] == pair[0] + 1)
+            && rows.last().map_or(0, |last| *last as usize + 1) == batch.num_rows();
+        if !whole {
+            return Err(Error::usage("a stage left out rows instead of rejecting them"));
+        }
+        take_record_batch(batch, &UInt32Array::from(rows))
+            .map_err(|error| Error::usage(format!("cannot explode rows: {error}")))
+    }
+
+    /// `batch` with this change made: rows exploded, columns added, `drops` taken out, rejected rows removed.
+    ///
+    /// # Errors
+    /// Those of [`Change::explode`]; a column has another length than the batch: a defect of the stage.
+    pub fn apply(mut self, batch: &RecordBatch, drops: &[String]) -> Result<RecordBatch> {
+        let batch = &self.explode(batch)?;
         let replaced = |name: &str| self.add.iter().any(|(added, _)| added == name);
         let mut columns = schema::columns_where(batch, |name| {
             !replaced(name) && !drops.iter().any(|dropped| dropped == name)
@@ -81,8 +114,9 @@ pub enum Request {
     Model {
         /// Model and sampling.
         sampling: Arc<Sampling>,
-        /// The conversation.
-        messages: Vec<Message>,
+        /// The conversation. Requests of one row that share it (and `sampling`) are samples of one another: an endpoint
+        /// that can answers them with one call.
+        messages: Arc<[Message]>,
     },
     /// A program to run.
     Sandbox {
@@ -114,13 +148,27 @@ pub trait Pure: Send + Sync {
 
 /// A transform of columns that asks the model or the sandbox.
 pub trait Effect: Send + Sync {
-    /// The requests of each row of `batch`, in a fixed order per row.
+    /// The requests of each row of `batch`, in a fixed order per row. A request's place in that order is its sample number,
+    /// which is part of its journal key: equal requests of one row are asked separately.
     ///
     /// # Errors
     /// As for [`Pure::apply`].
     fn requests(&self, batch: &RecordBatch) -> Result<Vec<Vec<Request>>>;
 
-    /// Folds the answers back: `answers[row]` holds one answer for each of the row's requests, in order.
+    /// What to ask next, now that the `request`-th request of `row` and its follow-ups so far have been answered by
+    /// `answers`; `None` when the last answer counts. Depends on nothing else, so that a resumed run follows up alike.
+    fn follow_up(
+        &self,
+        _batch: &RecordBatch,
+        _row: usize,
+        _request: usize,
+        _answers: &[Answer],
+    ) -> Option<Request> {
+        None
+    }
+
+    /// Folds the answers back: `answers[row]` holds one answer for each of the row's requests, in order: that to its last
+    /// follow-up.
     ///
     /// # Errors
     /// As for [`Pure::apply`].
@@ -158,8 +206,10 @@ pub struct Stage {
     pub adds: Vec<String>,
     /// Columns it takes away.
     pub drops: Vec<String>,
-    /// Resource and number of requests per row, for effects.
+    /// Resource and number of requests per row, follow-ups left out, for effects.
     pub requests: Option<(Resource, usize)>,
+    /// Most rows that it makes of one; 1 where it explodes none.
+    pub fan_out: usize,
     /// Everything besides its input that its result depends on, for rows of one language.
     pub depends: Depends,
     /// What it does.
@@ -172,4 +222,40 @@ pub type Depends = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 /// A `depends` that is the same for every language.
 fn depends_on(text: String) -> Depends {
     Box::new(move |_| vec![text.clone()])
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Int64Array, StringArray};
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let ids: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+        RecordBatch::try_from_iter([("id", ids)]).unwrap()
+    }
+
+    fn change(rows: &[u32]) -> Change {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows.len() as i64));
+        Change { rows: Some(rows.to_vec()), add: vec![("n".into(), numbers)], ..Change::default() }
+    }
+
+    #[test]
+    fn rows_are_exploded_before_columns_are_added_and_rows_rejected() {
+        let mut change = change(&[0, 0, 0, 1]);
+        let rejection = |row| Rejection { row, reason: "r".into(), detail: String::new() };
+        change.rejected = vec![rejection(0), rejection(2)];
+        let changed = change.apply(&batch(), &[]).unwrap();
+        let ids: Vec<_> = schema::strings(&changed, "id").unwrap().iter().flatten().collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(changed.column(1).as_ref(), &Int64Array::from(vec![1, 3]));
+    }
+
+    #[test]
+    fn rows_left_out_or_out_of_order_are_a_defect() {
+        for rows in [&[0, 0][..], &[1], &[1, 0], &[0, 1, 0], &[0, 1, 2], &[]] {
+            assert!(change(rows).apply(&batch(), &[]).is_err(), "{rows:?}");
+        }
+        assert!(change(&[0, 1]).apply(&batch(), &[]).is_ok());
+    }
 }

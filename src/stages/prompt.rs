@@ -43,6 +43,7 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
         adds: vec![MESSAGES.into()],
         drops: vec![],
         requests: None,
+        fan_out: 1,
         // A language without a template has no prompt to depend on: its rows are rejected.
         depends: Box::new(move |language| {
             hashed.source_hash(&named, language).map(|hash| hash.to_string()).into_iter().collect()
@@ -88,6 +89,6 @@ impl Pure for Prompt {
             });
         }
         let add = vec![(MESSAGES.to_owned(), Arc::new(StringArray::from(messages)) as ArrayRef)];
-        Ok(Change { add, rejected, leading: false })
+        Ok(Change { add, rejected, ..Change::default() })
     }
 }

@@ -57,6 +57,7 @@ const OPERATORS: &[(&str, Build)] = &[
     ("model", super::model::build),
     ("extract_blocks", super::extract::build_blocks),
     ("extract_section", super::extract::build_section),
+    ("extract_json", super::extract_json::build),
     ("run", super::run::build),
     ("capture", super::capture::build),
     ("keep", super::keep::build),

@@ -70,6 +70,7 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
         adds: [&[SUCCESS.to_owned()], results.as_slice()].concat(),
         drops: vec![],
         requests: Some((Resource::Sandbox, config.tests.len())),
+        fan_out: 1,
         depends: Box::new(move |language| {
             let identity = sandbox.as_ref().map(|sandbox| sandbox.identity(language)).unwrap_or_default();
             vec![columns.clone(), limits.clone(), identity]

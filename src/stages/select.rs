@@ -50,6 +50,7 @@ pub(super) fn build(spec: &Spec, _context: &Context<'_>) -> Result<Stage> {
         adds: adds.cloned().collect(),
         drops: gone,
         requests: None,
+        fan_out: 1,
         depends: depends_on(format!("{:?} {:?} {:?}", config.rename, config.drop, config.first)),
         work: Work::Pure(Box::new(Select { config })),
     })
@@ -65,6 +66,6 @@ impl Pure for Select {
                 .ok_or_else(|| Error::usage(format!("there is no column `{old}` to select")))?;
             Ok((new.clone(), column.clone()))
         });
-        Ok(Change { add: add.collect::<Result<_>>()?, rejected: vec![], leading: true })
+        Ok(Change { add: add.collect::<Result<_>>()?, leading: true, ..Change::default() })
     }
 }

@@ -1,0 +1,36 @@
+//! Rows exploded into children: their ids and whose children they are.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
+
+use super::Change;
+use crate::error::Result;
+use crate::frame::key::child_id;
+use crate::frame::schema::{ID, strings};
+
+/// Column with the id of the row that a row was made of.
+pub const PARENT_ID: &str = "parent_id";
+/// Column with the number of a sample, from 0.
+pub const SAMPLE: &str = "sample";
+
+/// The change that makes `samples` children of every row of `batch`, with their `id`, `parent_id` and `sample`.
+///
+/// # Errors
+/// There is no `id`.
+pub(super) fn samples(batch: &RecordBatch, samples: u32) -> Result<Change> {
+    let parents = strings(batch, ID)?;
+    let children = || (0..parents.len()).flat_map(|row| (0..samples).map(move |sample| (row, sample)));
+    let ids = children().map(|(row, sample)| child_id(parents.value(row), &sample.to_string()));
+    let parent_ids = children().map(|(row, _)| parents.value(row));
+    let columns: [(&str, ArrayRef); 3] = [
+        (ID, Arc::new(StringArray::from_iter_values(ids))),
+        (PARENT_ID, Arc::new(StringArray::from_iter_values(parent_ids))),
+        (SAMPLE, Arc::new(UInt32Array::from_iter_values(children().map(|(_, sample)| sample)))),
+    ];
+    Ok(Change {
+        rows: Some(children().map(|(row, _)| row as u32).collect()),
+        add: columns.into_iter().map(|(name, values)| (name.to_owned(), values)).collect(),
+        ..Change::default()
+    })
+}
