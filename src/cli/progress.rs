@@ -25,6 +25,7 @@ pub struct Progress {
     bars: Vec<(String, ProgressBar)>,
     /// The step, and so the bar, that each stage belongs to.
     steps: BTreeMap<String, usize>,
+    rows: u64,
     plain: bool,
     last_line: Mutex<Instant>,
     model_in_flight: AtomicI64,
@@ -74,6 +75,7 @@ impl Progress {
         Self {
             bars: bars.collect(),
             steps: steps.collect(),
+            rows,
             plain: !draws && !quiet,
             last_line: Mutex::new(Instant::now()),
             model_in_flight: AtomicI64::new(0),
@@ -161,6 +163,14 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn restart(&self) {
+        for (_, bar) in &self.bars {
+            bar.set_length(self.rows);
+            bar.set_position(0);
+        }
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Stage { stage, tally, .. } => {

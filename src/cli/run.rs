@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cli::batch::{BatchArgs, Batching};
 use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
-use crate::cli::progress::Progress;
+use crate::cli::progress::{PendingCauses, Progress};
+use crate::cli::saved::SavedCommand;
 use crate::cli::{bundled, doctor, dry_run, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
 use crate::engine::run_file::{RunFile, SeedCounts, State};
@@ -32,6 +34,7 @@ use crate::text::template::Templates;
 #[command(after_help = "Examples:
   autocodegen run --install
   OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model deepseek-chat --base-url https://api.deepseek.com --out runs/mine
+  OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model gpt-4o-mini --batch --out runs/mine
   autocodegen run --seeds ~/src/project --model any --dry-run")]
 pub struct Args {
     /// Name of a pipeline, or path of one of your own ending in .toml.
@@ -60,7 +63,12 @@ pub struct Args {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
+    pub batch: BatchArgs,
+    #[command(flatten)]
     pub sandbox: SandboxArgs,
+    /// The command line these come from.
+    #[arg(skip)]
+    pub line: Vec<String>,
 }
 
 /// Runs the command; the exit code is 0 when every row is kept or rejected, 1 when some are pending.
@@ -82,7 +90,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     }
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let asks_model = asks(&draft, Resource::Model);
-    let choice = asks_model.then(|| args.model.choose(bundled.as_deref())).transpose()?;
+    let mut choice = asks_model.then(|| args.batch.choose(&args.model, bundled.as_deref())).transpose()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
     let dir = Arc::new(RunDir::open_or_create(&out)?);
     let earlier: Option<RunFile> = dir.read_json()?;
@@ -100,6 +108,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         ))
         .hint("give another folder with --out"));
     }
+    SavedCommand::here(args.line.clone())?.save(&dir)?;
+    let mut batching = args.batch.gather(choice.as_mut(), &args.model, &dir)?;
     let runtime = runtime()?;
     let endpoint = choice.as_ref().and_then(|choice| choice.endpoint.clone());
     // A finished run asks nothing and needs no endpoint; any other is refused before its seeds are read.
@@ -167,10 +177,16 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         });
         // Until the end: a caught Ctrl-C would otherwise do nothing at all while the tables are written.
         tokio::spawn(interrupts(stop));
-        let outcome = engine.run().await;
+        let outcome = match &mut batching {
+            Some(batching) => batching.run(&engine).await,
+            None => engine.run().await,
+        };
         progress.finish();
         let outcome = outcome?;
         finish(&engine, &mut file, &outcome, started)?;
+        if args.batch.export.is_some() && outcome.stopped.is_none() {
+            return finish_export(batching.as_ref(), &file, &progress.pending());
+        }
         summary::print(
             &plan,
             &file,
@@ -284,6 +300,19 @@ pub(super) async fn interrupts(stop: Arc<Stop>) {
         );
         stop.interrupt();
     }
+}
+
+/// Says what was exported; the exit code is 0 unless other rows are pending than those whose requests were.
+fn finish_export(batching: Option<&Batching>, file: &RunFile, pending: &PendingCauses) -> Result<u8> {
+    let exported = batching.map_or(Ok(0), Batching::print_exported)?;
+    let others: PendingCauses = pending
+        .iter()
+        .filter(|((_, cause), _)| *cause != "exported")
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    summary::tell_pending(&others);
+    eprintln!("{exported} requests exported; {} rows are pending", file.counts.pending());
+    Ok(u8::from(!others.is_empty()))
 }
 
 /// Writes the tables, the dataset and the final `run.json`.

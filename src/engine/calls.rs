@@ -173,6 +173,7 @@ impl Calls {
                     key,
                     stage: asker.stage.clone(),
                     row: asker.row.clone(),
+                    language: asker.language.clone(),
                     sample: asker.sample,
                     sampling,
                     messages,
@@ -198,7 +199,7 @@ impl Calls {
         let recorded = recorded(asker, request.key, attempts, reply);
         // Recorded first: what the journal has is never asked again, so a kill in between would leave a gap here.
         if let Some(recorder) = &self.resources.recorder {
-            recorder.record(&recorded).map_err(|error| self.broken(error))?;
+            recorder.record(&recorded, &request.messages).map_err(|error| self.broken(error))?;
         }
         self.write_down(asker, request.key, &recorded)?;
         Ok(Answer::Model(recorded.answer))

@@ -7,6 +7,7 @@ pub mod events;
 pub mod executor;
 mod parts;
 pub mod prompts;
+pub mod rounds;
 pub mod run_file;
 pub mod stop;
 pub mod tables;

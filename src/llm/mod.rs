@@ -1,5 +1,6 @@
 //! Asking a language model: chat requests in, replies out.
 
+pub mod batch;
 pub mod chat;
 pub mod client;
 pub mod constant;
@@ -7,6 +8,7 @@ mod fault;
 pub mod key;
 pub mod recorder;
 pub mod recording;
+pub mod replay_server;
 mod reply;
 pub mod secret;
 pub mod tls;
