@@ -5,9 +5,10 @@ mod rehearsal;
 mod services;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -199,9 +200,9 @@ fn usage_errors_say_what_to_do() {
 
 #[test]
 fn batches_that_fail_and_expire_give_the_same_dataset() {
-    let bench = Bench::new(40);
+    let bench = Bench::new(24);
     let trouble =
-        ["--error-rate", "0.2", "--batch-expire", "0.2", "--batch-fail", "0.2", "--fault", "reset=0.05"];
+        ["--error-rate", "0.2", "--batch-expire", "0.2", "--batch-fail", "0.2", "--fault", "reset=0.03"];
     let server = bench
         .serve("log", &[&["--journal", "online", "--batch-ms", "100", "--seed", "5"][..], &trouble].concat());
     let output = batch_run(&bench, &server, "batched", &["--tries", "30"]).output().unwrap();
@@ -235,29 +236,58 @@ fn batches_that_fail_and_expire_give_the_same_dataset() {
 
 #[test]
 fn killed_anywhere_batches_are_neither_lost_nor_made_twice() {
-    let bench = Bench::new(30);
+    let bench = Bench::new(16);
     // A batch exists 80 ms before its client learns of it.
-    let arguments = ["--journal", "online", "--batch-ms", "150", "--latency-ms", "80", "--error-rate", "0.1"];
+    let arguments = ["--journal", "online", "--batch-ms", "100", "--latency-ms", "80", "--error-rate", "0.1"];
     let server = bench.serve("log", &arguments);
     let mut kills = 0;
-    for wait in (0..).map(|n| Duration::from_millis(40 + 45 * (n % 9))) {
+    let status = loop {
         let mut run = batch_run(&bench, &server, "killed", &["--tries", "30"]);
         let mut child = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let Some(status) = ended_within(&mut child, wait) else {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            kills += 1;
-            assert!(kills < 200, "the run gets nowhere");
-            continue;
-        };
-        assert!(status.success(), "{status}");
-        break;
-    }
+        // Each change is a step forward that outlives the kill: further along every time.
+        match killed_after(&mut child, 1 + kills % 5, || trace(&bench.path("killed/batches"), &server)) {
+            Some(status) => break status,
+            None => kills += 1,
+        }
+        assert!(kills < 300, "the run gets nowhere");
+    };
+    assert!(status.success(), "{status}");
     assert!(kills >= 5, "only {kills} kills");
     bench.assert_same("killed");
     let answered = server.answered();
     assert_eq!(answered.len(), recorded(&bench).len());
     assert!(answered.values().all(|count| *count == 1), "answered again: {answered:?}");
+}
+
+/// How far batches are: the files about them, and how much the service was asked.
+fn trace(batches: &Path, server: &ReplayServer) -> (Vec<(OsString, Vec<u8>)>, usize) {
+    let entries = fs::read_dir(batches).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| !entry.file_name().to_string_lossy().contains("asked"));
+    let read = |path: PathBuf| {
+        if path.extension() == Some("json".as_ref()) { fs::read(path) } else { Ok(Vec::new()) }
+    };
+    let mut files: Vec<_> =
+        files.map(|entry| (entry.file_name(), read(entry.path()).unwrap_or_default())).collect();
+    files.sort();
+    (files, server.log().len())
+}
+
+/// Kills the child at the `nth` change of what `trace` shows; how it ended where it ended before.
+fn killed_after<T: PartialEq>(child: &mut Child, nth: usize, trace: impl Fn() -> T) -> Option<ExitStatus> {
+    let (started, mut last, mut changes) = (Instant::now(), trace(), 0);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        let now = trace();
+        changes += usize::from(now != last);
+        last = now;
+        if changes >= nth || started.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            return child.wait().map(|_| None).unwrap();
+        }
+        sleep(Duration::from_millis(2));
+    }
 }
 
 #[test]
@@ -297,18 +327,4 @@ fn an_endpoint_without_batches_is_told_so() {
     let output = run.args(["--batch", "--tries", "1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert!(stderr(&output).contains("run without --batch"), "{}", stderr(&output));
-}
-
-/// Waits so long for the child to end.
-fn ended_within(child: &mut Child, wait: Duration) -> Option<std::process::ExitStatus> {
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        if started.elapsed() >= wait {
-            return None;
-        }
-        sleep(Duration::from_millis(5));
-    }
 }
