@@ -91,7 +91,7 @@ impl BatchArgs {
         model: &ModelArgs,
         run: &RunDir,
     ) -> Result<Option<Batching>> {
-        let dir = run.path().join("batches");
+        let dir = run.batches();
         let Some(choice) = choice else { return Ok(None) };
         let batching = match (&self.export, &choice.endpoint) {
             (Some(export), _) => self.export(export, &dir)?,

@@ -122,7 +122,7 @@ fn import(args: &ImportArgs) -> Result<u8> {
             .hint("give the directory that the requests were exported from"));
     }
     let run = RunDir::open_or_create(&args.run)?;
-    let asked = AskedIndex::open(&run.path().join("batches"))?;
+    let asked = AskedIndex::open(&run.batches())?;
     if asked.is_empty() {
         return Err(Error::usage(format!("nothing was ever exported from {}", args.run.display()))
             .hint("`autocodegen requests export` writes the requests that these files would answer"));

@@ -1,5 +1,7 @@
 //! The client of an OpenAI-compatible chat-completions endpoint.
 
+mod api;
+
 use std::mem::take;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use reqwest::header::AUTHORIZATION;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
@@ -139,29 +141,6 @@ impl HttpModel {
         Err(Error::environment(self.clean(&message)).hint(self.clean(&hint)))
     }
 
-    /// The address of another endpoint of the same API, e.g. `/batches`.
-    pub(super) fn url(&self, end: &str) -> Url {
-        let mut url = self.chat_url.clone();
-        let root = url.path().strip_suffix(CHAT_PATH).unwrap_or_default().to_owned();
-        url.set_path(&format!("{root}{end}"));
-        url
-    }
-
-    /// Begins a request that goes the way of chat requests: same proxies, certificates and key.
-    pub(super) fn request(&self, method: Method, end: &str) -> RequestBuilder {
-        self.client.request(method, self.url(end))
-    }
-
-    /// The API key.
-    pub(super) fn secret(&self) -> Option<&Secret> {
-        self.endpoint.api_key.as_ref()
-    }
-
-    /// How long a request may take.
-    pub(super) fn timeout(&self) -> Duration {
-        self.endpoint.timeout
-    }
-
     async fn attempt(&self, request: &ChatRequest) -> Result<Reply, Fault> {
         let started = Instant::now();
         let body = Body { fields: sampling_fields(&request.sampling), messages: &request.messages };
@@ -180,38 +159,24 @@ impl HttpModel {
     }
 
     /// Sends `request` and reads the body of a successful response, all within `timeout`.
-    pub(super) async fn exchange(
-        &self,
-        request: RequestBuilder,
-        timeout: Duration,
-    ) -> Result<Vec<u8>, Fault> {
+    async fn exchange(&self, request: RequestBuilder, timeout: Duration) -> Result<Vec<u8>, Fault> {
         let deadline = Instant::now() + timeout;
-        let mut response = self.send(request, timeout).await?;
-        let limit = self.endpoint.max_response_bytes;
-        let mut body = Vec::new();
-        let read = timeout_at(deadline, self.read_body(&mut response, limit, &mut body)).await;
-        read.map_err(|_| self.late(timeout))??;
-        Ok(body)
-    }
-
-    fn late(&self, timeout: Duration) -> Fault {
-        let message = format!("no complete reply from {} within {timeout:?}", self.address);
-        Fault::new(Recovery::Retry, "timeout", message)
-    }
-
-    /// Sends `request` and waits for the head of a successful response.
-    pub(super) async fn send(&self, request: RequestBuilder, timeout: Duration) -> Result<Response, Fault> {
-        let deadline = Instant::now() + timeout;
+        let late = |_| {
+            let message = format!("no complete reply from {} within {timeout:?}", self.address);
+            Fault::new(Recovery::Retry, "timeout", message)
+        };
         let request = match &self.endpoint.api_key {
             Some(key) => request.header(AUTHORIZATION, key.authorization()),
             None => request,
         };
-        let sent = timeout_at(deadline, request.send()).await.map_err(|_| self.late(timeout))?;
+        let sent = timeout_at(deadline, request.send()).await.map_err(late)?;
         let mut response = sent.map_err(|error| fault::of_transport(&self.address, error))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
         let mut body = Vec::new();
+        if response.status().is_success() {
+            let limit = self.endpoint.max_response_bytes;
+            timeout_at(deadline, self.read_body(&mut response, limit, &mut body)).await.map_err(late)??;
+            return Ok(body);
+        }
         let deadline = deadline.min(Instant::now() + REFUSAL_WAIT);
         // However the reading ends, what was read is kept.
         let _ = timeout_at(deadline, self.read_body(&mut response, REFUSAL_BYTES, &mut body)).await;
@@ -246,7 +211,7 @@ impl HttpModel {
     }
 
     /// `fault` with its text fit to be shown: no key, even if the server echoed it; nothing but printable characters.
-    pub(super) fn presentable(&self, mut fault: Fault) -> Fault {
+    fn presentable(&self, mut fault: Fault) -> Fault {
         fault.message = self.clean(&fault.message);
         fault.hint = fault.hint.map(|hint| self.clean(&hint));
         fault

@@ -76,7 +76,11 @@ impl Driver {
         options: Options,
         tell: Box<dyn Fn(&str) + Send + Sync>,
     ) -> Result<Self> {
-        let jobs: Vec<Job> = Job::all(dir)?.into_iter().filter(|job| !job.is_imported()).collect();
+        let (done, jobs): (Vec<Job>, Vec<Job>) = Job::all(dir)?.into_iter().partition(Job::is_imported);
+        for job in done {
+            // Still there where a process died right after it had imported the answers.
+            remove(&RequestFiles::path(dir, job.number))?;
+        }
         for job in &jobs {
             gatherer.hold(custom_ids(dir, job.number)?);
         }
@@ -235,9 +239,7 @@ impl Driver {
             job.save(&self.dir)?;
             self.changed = true;
             results.push(RequestFiles::path(&self.dir, number));
-            results.iter().try_for_each(|path| {
-                std::fs::remove_file(path).map_err(|error| Error::io("remove", path, error))
-            })
+            results.iter().try_for_each(|path| remove(path))
         })
     }
 
@@ -309,6 +311,13 @@ impl Driver {
             fault.message,
             wait.as_secs_f64().ceil()
         ));
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
     }
 }
 

@@ -128,8 +128,9 @@ impl BatchService {
             .header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))
             .header(reqwest::header::CONTENT_LENGTH, total)
             .body(Body::wrap_stream(chunks));
-        let answer = self.endpoint.exchange(request, UPLOAD_TIME).await;
+        let answer = self.endpoint.fetch(request, UPLOAD_TIME).await;
         let Uploaded { id } = self.read(answer)?;
+        self.checked(&id)?;
         Ok(id)
     }
 
@@ -141,7 +142,9 @@ impl BatchService {
         let body = json!({
             "input_file_id": file_id, "endpoint": CHAT_URL, "completion_window": "24h", "metadata": {MARK: mark},
         });
-        self.ask(Method::POST, "/batches", Some(&body)).await
+        let batch: Batch = self.ask(Method::POST, "/batches", Some(&body)).await?;
+        self.checked(&batch.id)?;
+        Ok(batch)
     }
 
     /// The batch `id` as it is now.
@@ -165,12 +168,13 @@ impl BatchService {
                 None => request,
             };
             let Page { data, has_more } =
-                self.read(self.endpoint.exchange(request, self.endpoint.timeout()).await)?;
+                self.read(self.endpoint.fetch(request, self.endpoint.patience()).await)?;
             let last = data.last().map(|batch| batch.id.clone());
             let ours = |batch: &Batch| {
                 batch.input_file_id.as_deref() == Some(file_id) || batch.metadata[MARK] == json!(mark)
             };
             if let Some(found) = data.into_iter().find(ours) {
+                self.checked(&found.id)?;
                 return Ok(Some(found));
             }
             if !has_more || last.is_none() {
@@ -186,8 +190,9 @@ impl BatchService {
     /// # Errors
     /// The service's faults; the disk.
     pub(super) async fn download(&self, id: &str, path: &Path) -> Result<(), Fault> {
+        self.checked(id)?;
         let request = self.endpoint.request(Method::GET, &format!("/files/{id}/content"));
-        let sent = self.endpoint.send(request, self.endpoint.timeout()).await;
+        let sent = self.endpoint.open(request, self.endpoint.patience()).await;
         let mut response = sent.map_err(|fault| self.explain(fault))?;
         let full = |error: Error| Fault::new(Recovery::Stop, "disk", error.to_string());
         let (new, file) = NewFile::create(path).map_err(full)?;
@@ -206,6 +211,16 @@ impl BatchService {
         new.place().map_err(full)
     }
 
+    /// Ids become parts of addresses, and of a shell command that is shown.
+    fn checked(&self, id: &str) -> Result<(), Fault> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if (1..=200).contains(&id.len()) && id.chars().all(plain) && !id.starts_with('.') {
+            return Ok(());
+        }
+        Err(self
+            .explain(malformed(format!("the batch service's answer makes no sense: it has the id {id:?}"))))
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -217,7 +232,7 @@ impl BatchService {
             Some(body) => request.json(body),
             None => request,
         };
-        self.read(self.endpoint.exchange(request, self.endpoint.timeout()).await)
+        self.read(self.endpoint.fetch(request, self.endpoint.patience()).await)
     }
 
     fn read<T: DeserializeOwned>(&self, answer: Result<Vec<u8>, Fault>) -> Result<T, Fault> {
@@ -231,7 +246,7 @@ impl BatchService {
     /// `fault` fit to be shown, with a hint that fits batches.
     fn explain(&self, fault: Fault) -> Fault {
         let missing = fault.cause == "not_found";
-        let fault = self.endpoint.presentable(fault);
+        let fault = self.endpoint.shown(fault);
         match missing {
             true => fault
                 .hint("an endpoint without /files and /batches has no batch service: run without --batch"),
