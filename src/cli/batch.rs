@@ -81,7 +81,7 @@ impl BatchArgs {
         model.choose(bundled)
     }
 
-    /// Has requests gathered where that is asked for; `choice` then answers none.
+    /// Has requests gathered where that is asked for; `choice` then answers none. With `quiet`, batches are not told of.
     ///
     /// # Errors
     /// The disk; the folder to export into holds requests already.
@@ -90,12 +90,13 @@ impl BatchArgs {
         choice: Option<&mut ModelChoice>,
         model: &ModelArgs,
         run: &RunDir,
+        quiet: bool,
     ) -> Result<Option<Batching>> {
         let dir = run.batches();
         let Some(choice) = choice else { return Ok(None) };
         let batching = match (&self.export, &choice.endpoint) {
             (Some(export), _) => self.export(export, &dir)?,
-            (None, Some(endpoint)) if self.batch => self.drive(endpoint, model, &dir)?,
+            (None, Some(endpoint)) if self.batch => self.drive(endpoint, model, &dir, quiet)?,
             _ => {
                 let waiting = outstanding(&dir)?.len();
                 if waiting > 0 {
@@ -130,7 +131,13 @@ impl BatchArgs {
         Ok(Batching { gatherer: Arc::new(gatherer), driver: None })
     }
 
-    fn drive(&self, endpoint: &Arc<HttpModel>, model: &ModelArgs, dir: &Path) -> Result<Batching> {
+    fn drive(
+        &self,
+        endpoint: &Arc<HttpModel>,
+        model: &ModelArgs,
+        dir: &Path,
+        quiet: bool,
+    ) -> Result<Batching> {
         let asked = AskedIndex::open(dir)?;
         atomic::remove_leftovers(dir)?;
         let files = RequestFiles::new(dir, self.limits(), CHAT_URL, Driver::next_number(dir)?);
@@ -142,7 +149,11 @@ impl BatchArgs {
             poll: Duration::from_secs_f64(self.batch_poll),
             retry: model.retry(),
         };
-        let tell = Box::new(|text: &str| eprintln!("{text}"));
+        let tell = Box::new(move |text: &str| {
+            if !quiet {
+                eprintln!("{text}");
+            }
+        });
         let driver = Driver::open(dir, BatchService::new(endpoint.clone()), gatherer.clone(), options, tell)?;
         Ok(Batching { gatherer, driver: Some(driver) })
     }

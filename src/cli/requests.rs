@@ -80,7 +80,7 @@ pub struct ImportArgs {
 pub fn run(command: &Command, quiet: bool) -> Result<u8> {
     match command {
         Command::Export(args) => export(args, quiet),
-        Command::Import(args) => import(args),
+        Command::Import(args) => import(args, quiet),
     }
 }
 
@@ -116,7 +116,7 @@ fn export(args: &ExportArgs, quiet: bool) -> Result<u8> {
     run::run(&run_args, quiet || cli.quiet)
 }
 
-fn import(args: &ImportArgs) -> Result<u8> {
+fn import(args: &ImportArgs, quiet: bool) -> Result<u8> {
     if !RunDir::is_run(&args.run) {
         return Err(Error::usage(format!("{} is not a run directory", args.run.display()))
             .hint("give the directory that the requests were exported from"));
@@ -150,6 +150,9 @@ fn import(args: &ImportArgs) -> Result<u8> {
     }
     print(&report, open, asked.len())?;
     read?;
+    if !quiet {
+        eprintln!("`run --no-ask` takes the rows on; `requests export` writes what is to be asked next");
+    }
     Ok(u8::from(!report.is_clean()))
 }
 
@@ -174,6 +177,5 @@ fn print(report: &Report, open: u64, exported: usize) -> Result<()> {
     }
     text += &format!("still open: {open} of {exported} exported requests\n");
     write_stdout(&text)?;
-    eprintln!("`run --no-ask` takes the rows on; `requests export` writes what is to be asked next");
     Ok(())
 }

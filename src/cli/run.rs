@@ -109,7 +109,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         .hint("give another folder with --out"));
     }
     SavedCommand::here(args.line.clone())?.save(&dir)?;
-    let mut batching = args.batch.gather(choice.as_mut(), &args.model, &dir)?;
+    let mut batching = args.batch.gather(choice.as_mut(), &args.model, &dir, quiet)?;
     let runtime = runtime()?;
     let endpoint = choice.as_ref().and_then(|choice| choice.endpoint.clone());
     // A finished run asks nothing and needs no endpoint; any other is refused before its seeds are read.
@@ -185,7 +185,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         let outcome = outcome?;
         finish(&engine, &mut file, &outcome, started)?;
         if args.batch.export.is_some() && outcome.stopped.is_none() {
-            return finish_export(batching.as_ref(), &file, &progress.pending());
+            return finish_export(batching.as_ref(), &file, &progress.pending(), quiet);
         }
         summary::print(
             &plan,
@@ -303,7 +303,12 @@ pub(super) async fn interrupts(stop: Arc<Stop>) {
 }
 
 /// Says what was exported; the exit code is 0 unless other rows are pending than those whose requests were.
-fn finish_export(batching: Option<&Batching>, file: &RunFile, pending: &PendingCauses) -> Result<u8> {
+fn finish_export(
+    batching: Option<&Batching>,
+    file: &RunFile,
+    pending: &PendingCauses,
+    quiet: bool,
+) -> Result<u8> {
     let exported = batching.map_or(Ok(0), Batching::print_exported)?;
     let others: PendingCauses = pending
         .iter()
@@ -311,7 +316,9 @@ fn finish_export(batching: Option<&Batching>, file: &RunFile, pending: &PendingC
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     summary::tell_pending(&others);
-    eprintln!("{exported} requests exported; {} rows are pending", file.counts.pending());
+    if !quiet {
+        eprintln!("{exported} requests exported; {} rows are pending", file.counts.pending());
+    }
     Ok(u8::from(!others.is_empty()))
 }
 
