@@ -1,7 +1,7 @@
 //! Requests in files instead of over connections: for batch services, and for clusters without network.
 //!
 //! A run that gathers ([`Gatherer`]) writes down what it would ask instead of asking it, and leaves those rows pending.
-//! Answers come back as result files ([`import`]) into the journal; the next pass over the same rows finds them
+//! Answers come back as result files ([`Import`]) into the journal; the next pass over the same rows finds them
 //! there and gathers what follows. [`Driver`] takes the files to a batch service and back.
 //!
 //! In a run directory, `batches/` holds:
