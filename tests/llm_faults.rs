@@ -46,8 +46,8 @@ fn request() -> ChatRequest {
     let messages = vec![Message { role: "user".into(), content: "say {{ hello }}".into() }];
     let key = request_key(&sampling, &messages, 0);
     let sampling = Arc::new(sampling);
-    let (stage, messages) = ("solution.reply".into(), messages.into());
-    ChatRequest { key, stage, row: "r1".into(), sample: 0, sampling, messages }
+    let (stage, row, language) = ("solution.reply".into(), "r1".into(), "go".into());
+    ChatRequest { key, stage, row, language, sample: 0, sampling, messages: messages.into() }
 }
 
 fn good() -> String {
@@ -335,7 +335,7 @@ async fn a_recording_answers_like_the_endpoint_it_was_made_from() {
         attempts: 1,
         answer: answer.clone(),
     };
-    Recorder::create(&path).unwrap().record(&recorded).unwrap();
+    Recorder::create(&path).unwrap().record(&recorded, &[]).unwrap();
     assert!(!std::fs::read_to_string(&path).unwrap().contains(KEY));
     let replay = ReplayModel::new(Recording::load(&[path]).unwrap());
     assert_eq!(replay.ask(&request).await.unwrap(), answer);

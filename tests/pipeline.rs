@@ -196,6 +196,25 @@ fn journal_records(run: &Path) -> Vec<u64> {
     EFFECTS.into_iter().map(records).collect()
 }
 
+/// The bundled replies name the conversations they answer, by which `replay serve` finds them.
+fn assert_conversations(recording: &Path, languages: &[&str]) {
+    let conversations = |path: &Path| -> BTreeSet<String> {
+        let text = fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .map(|line| ["stage", "row", "conversation"].map(|name| line[name].to_string()).join(" "))
+            .collect()
+    };
+    let asked = conversations(recording);
+    let files = languages.iter().map(|name| root().join(format!("data/quickstart/{name}.jsonl")));
+    let bundled: BTreeSet<String> = files.flat_map(|path| conversations(&path)).collect();
+    let missing: Vec<&String> = asked.difference(&bundled).collect();
+    assert!(
+        missing.is_empty(),
+        "prompts have changed: put these conversations into data/quickstart (run with --record): {missing:#?}"
+    );
+}
+
 #[test]
 fn the_quickstart_ends_in_the_golden_dataset() {
     let _alone = ALONE.lock();
@@ -208,11 +227,14 @@ fn the_quickstart_ends_in_the_golden_dataset() {
     let out = folder.path().join("run");
     // With every toolchain, the very command of the documentation.
     let all = languages == LANGUAGES;
-    let arguments = if all { Vec::new() } else { bundled(&languages) };
+    let mut arguments = if all { Vec::new() } else { bundled(&languages) };
+    let recording = folder.path().join("recording.jsonl");
+    arguments.extend(["--record".into(), recording.clone().into_os_string()]);
     if !run(test, &out, &arguments) {
         return;
     }
     assert_golden(&out, &languages);
+    assert_conversations(&recording, &languages);
     assert_counts(&out);
     assert_columns(&out, &languages);
     if all {

@@ -1,5 +1,6 @@
 //! The command line: one file per command. The only place that prints.
 
+mod batch;
 mod bundled;
 mod connect;
 mod doctor;
@@ -16,8 +17,11 @@ mod pilot;
 mod progress;
 mod query;
 mod reference;
+mod replay;
+mod requests;
 mod run;
 mod sandbox;
+mod saved;
 mod serve;
 mod stage;
 mod summary;
@@ -62,6 +66,12 @@ enum Command {
     /// Run programs in the sandbox: one, or those that others send.
     #[command(subcommand, after_help = "Example: autocodegen sandbox exec --language python program.py")]
     Sandbox(sandbox::Command),
+    /// Requests as files for batch services and clusters without network, and their answers back.
+    #[command(subcommand, after_help = "Example: autocodegen requests export --help")]
+    Requests(requests::Command),
+    /// Answer as a model would, from a recording.
+    #[command(subcommand, after_help = "Example: autocodegen replay serve")]
+    Replay(replay::Command),
     /// Say what isolation is in force and which toolchains are there; install missing ones.
     Doctor(doctor::Args),
     /// Ask a question of a run's tables in SQL.
@@ -74,12 +84,18 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::init(&cli.log, cli.quiet).and_then(|()| match cli.command {
-        Command::Run(args) => run::run(&args, cli.quiet),
+        Command::Run(mut args) => {
+            let line = std::env::args_os().skip(1);
+            args.line = line.map(|argument| argument.to_string_lossy().into_owned()).collect();
+            run::run(&args, cli.quiet)
+        }
         Command::Estimate(args) => estimate::run(&args, cli.quiet),
         Command::Explain(args) => explain::run(&args),
         Command::Stage(args) => stage::run(&args, cli.quiet),
         Command::Models(args) => models::run(&args),
         Command::Sandbox(command) => sandbox::run(&command),
+        Command::Requests(command) => requests::run(&command, cli.quiet),
+        Command::Replay(command) => replay::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Export(args) => export::run(&args),

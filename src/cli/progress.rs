@@ -31,6 +31,7 @@ pub struct Progress {
     bars: Vec<(String, ProgressBar)>,
     /// The step, and so the bar, that each stage belongs to.
     steps: BTreeMap<String, usize>,
+    rows: u64,
     plain: bool,
     metrics: Arc<Metrics>,
     last_told: Mutex<Instant>,
@@ -79,6 +80,7 @@ impl Progress {
         Self {
             bars: bars.collect(),
             steps: steps.collect(),
+            rows,
             plain: !draws && !quiet,
             metrics,
             last_told: Mutex::new(Instant::now()),
@@ -229,6 +231,14 @@ fn speed(calls: &StageCalls) -> String {
 }
 
 impl Observer for Progress {
+    fn restart(&self) {
+        for (_, bar) in &self.bars {
+            bar.set_length(self.rows);
+            bar.set_position(0);
+        }
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Stage { stage, tally, .. } => {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cli::batch::{BatchArgs, Batching};
 use crate::cli::money::MoneyArgs;
 use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
-use crate::cli::progress::Progress;
+use crate::cli::progress::{PendingCauses, Progress};
+use crate::cli::saved::SavedCommand;
 use crate::cli::telemetry::{Telemetry, TelemetryArgs};
 use crate::cli::{bundled, doctor, dry_run, runtime, summary};
 use crate::engine::budget::Budget;
@@ -37,6 +39,7 @@ use crate::text::template::Templates;
 #[command(after_help = "Examples:
   autocodegen run --install
   OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model deepseek-chat --base-url https://api.deepseek.com --out runs/mine
+  OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model gpt-4o-mini --batch --out runs/mine
   autocodegen run --seeds snippets.jsonl --model m --base-url http://10.0.0.1:8000/v1 --base-url http://10.0.0.2:8000/v1
   autocodegen run --seeds ~/src/project --model any --dry-run=3")]
 pub struct Args {
@@ -67,11 +70,16 @@ pub struct Args {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
+    pub batch: BatchArgs,
+    #[command(flatten)]
     pub sandbox: SandboxArgs,
     #[command(flatten)]
     pub money: MoneyArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    /// The command line these come from.
+    #[arg(skip)]
+    pub line: Vec<String>,
 }
 
 /// Runs the command; the exit code is 0 when every row is kept or rejected, 1 when some are pending.
@@ -96,7 +104,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let caps = args.money.caps(&asking, &prices, &sampling.model)?;
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let asks_model = asks(&draft, Resource::Model);
-    let choice = asks_model.then(|| args.model.choose(bundled.as_deref())).transpose()?;
+    let mut choice = asks_model.then(|| args.batch.choose(&args.model, bundled.as_deref())).transpose()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
     let dir = Arc::new(RunDir::open_or_create(&out)?);
     let earlier: Option<RunFile> = dir.read_json()?;
@@ -114,6 +122,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         ))
         .hint("give another folder with --out"));
     }
+    SavedCommand::here(args.line.clone())?.save(&dir)?;
+    let mut batching = args.batch.gather(choice.as_mut(), &args.model, &dir, quiet)?;
     let runtime = runtime()?;
     let endpoint = choice.as_ref().and_then(|choice| choice.endpoint.clone());
     // A finished run asks nothing and needs no endpoint; any other is refused before its seeds are read.
@@ -184,12 +194,18 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         });
         // Until the end: a caught Ctrl-C would otherwise do nothing at all while the tables are written.
         tokio::spawn(interrupts(stop));
-        let outcome = engine.run().await;
+        let outcome = match &mut batching {
+            Some(batching) => batching.run(&engine).await,
+            None => engine.run().await,
+        };
         progress.finish();
         telemetry.finish();
         let outcome = outcome?;
         prices::write(&dir.prices_table(), &asking, &sampling.model, metrics.prices())?;
         finish(&engine, &mut file, &outcome, &metrics, started)?;
+        if args.batch.export.is_some() && outcome.stopped.is_none() {
+            return finish_export(batching.as_ref(), &file, &progress.pending(), quiet);
+        }
         summary::print(
             &plan,
             &file,
@@ -317,6 +333,26 @@ pub(super) async fn interrupts(stop: Arc<Stop>) {
         );
         stop.interrupt();
     }
+}
+
+/// Says what was exported; the exit code is 0 unless other rows are pending than those whose requests were.
+fn finish_export(
+    batching: Option<&Batching>,
+    file: &RunFile,
+    pending: &PendingCauses,
+    quiet: bool,
+) -> Result<u8> {
+    let exported = batching.map_or(Ok(0), Batching::print_exported)?;
+    let others: PendingCauses = pending
+        .iter()
+        .filter(|((_, cause), _)| *cause != "exported")
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    summary::tell_pending(&others);
+    if !quiet {
+        eprintln!("{exported} requests exported; {} rows are pending", file.counts.pending());
+    }
+    Ok(u8::from(!others.is_empty()))
 }
 
 /// Writes the tables, the dataset and the final `run.json`.

@@ -115,7 +115,11 @@ pub fn run(args: &ServeArgs) -> Result<u8> {
     })
 }
 
-async fn resolve(listen: &str) -> Result<Vec<SocketAddr>> {
+/// The addresses that `--listen` names.
+///
+/// # Errors
+/// It names none.
+pub(super) async fn resolve(listen: &str) -> Result<Vec<SocketAddr>> {
     let wrong = |what: String| {
         Error::usage(format!("--listen {listen:?}: {what}")).hint("it looks like 127.0.0.1:8080")
     };

@@ -22,7 +22,7 @@ use crate::frame::journal::Journal;
 use crate::frame::key::Key;
 use crate::frame::recorded::Recorded;
 use crate::llm::Model;
-use crate::llm::chat::{ChatRequest, Reply};
+use crate::llm::chat::{ChatRequest, Message, Reply};
 use crate::llm::key::request_key;
 use crate::llm::recorder::Recorder;
 use crate::retry::{RetryPolicy, with_retries};
@@ -88,13 +88,14 @@ impl Calls {
         if let Some(model) = resources.model.clone() {
             stop.then(move || model.drain());
         }
+        let gives_samples = resources.model.as_ref().is_some_and(|model| model.gives_samples());
         Self {
             model_slots: Semaphore::new(resources.model_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             sandbox_slots: Semaphore::new(resources.sandbox_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             resources,
             journals,
             in_flight: Mutex::default(),
-            gives_samples: AtomicBool::new(true),
+            gives_samples: AtomicBool::new(gives_samples),
             stop,
             budget: Budget::unlimited(),
             observer,
@@ -197,6 +198,7 @@ impl Calls {
                     key,
                     stage: asker.stage.clone(),
                     row: asker.row.clone(),
+                    language: asker.language.clone(),
                     sample: asker.sample,
                     sampling,
                     messages,
@@ -219,7 +221,7 @@ impl Calls {
     async fn ask_model(&self, asker: &Asker, request: &ChatRequest) -> Result<Answer, Fault> {
         let (mut replies, attempts) = self.attempt_model(asker, request, || 1).await?;
         match replies.pop() {
-            Some(reply) => self.keep_reply(asker, request.key, attempts, reply),
+            Some(reply) => self.keep_reply(asker, request.key, &request.messages, attempts, reply),
             None => Err(internal(&"the model gave no reply and no reason")),
         }
     }
@@ -248,11 +250,18 @@ impl Calls {
     }
 
     /// Writes a reply down. It counts from here on.
-    fn keep_reply(&self, asker: &Asker, key: Key, attempts: u32, reply: Reply) -> Result<Answer, Fault> {
+    fn keep_reply(
+        &self,
+        asker: &Asker,
+        key: Key,
+        messages: &[Message],
+        attempts: u32,
+        reply: Reply,
+    ) -> Result<Answer, Fault> {
         let recorded = recorded(asker, key, attempts, reply);
         // Recorded first: what the journal has is never asked again, so a kill in between would leave a gap here.
         if let Some(recorder) = &self.resources.recorder {
-            recorder.record(&recorded).map_err(|error| self.broken(error))?;
+            recorder.record(&recorded, messages).map_err(|error| self.broken(error))?;
         }
         self.write_down(asker, key, &recorded)?;
         Ok(Answer::Model(recorded.answer))

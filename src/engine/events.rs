@@ -67,6 +67,9 @@ pub enum Event<'a> {
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, event: &Event<'_>);
+
+    /// Another pass over the same rows begins: what was told of rows is told again.
+    fn restart(&self) {}
 }
 
 /// Listens to nothing.

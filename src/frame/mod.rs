@@ -9,7 +9,7 @@ pub mod ingest;
 pub mod journal;
 pub mod json_object;
 pub mod key;
-mod lines;
+pub(crate) mod lines;
 pub mod part;
 pub mod recorded;
 pub mod records;

@@ -9,6 +9,8 @@
 //! templates/<hash>/<step>/<language>.txt       every set of templates used; run.json says which one is current
 //! dataset/ rejected/ replies/ verdicts/        tables, see `frame::dataset`
 //! stages.parquet prices.parquet                the tables of row counts and of prices
+//! batches/                                     requests in files, see `llm::batch`
+//! command.json                                 the last command line, for commands that go on with the run
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -161,6 +163,11 @@ impl RunDir {
     /// Sets of templates of prompts that were sent, each in a directory named by its hash.
     pub fn templates(&self) -> PathBuf {
         self.root.join("templates")
+    }
+
+    /// Requests in files, see `llm::batch`.
+    pub fn batches(&self) -> PathBuf {
+        self.root.join("batches")
     }
 
     /// `run.json`.

@@ -49,6 +49,8 @@ pub struct ChatRequest {
     pub stage: Arc<str>,
     /// Id of the row asking.
     pub row: String,
+    /// Language of the row asking.
+    pub language: String,
     /// Which of several samples of the same request.
     pub sample: u32,
     /// Model and sampling.

@@ -1,5 +1,7 @@
 //! The client of an OpenAI-compatible chat-completions endpoint.
 
+mod api;
+
 use std::mem::take;
 use std::time::Duration;
 
@@ -84,10 +86,10 @@ pub struct HttpModel {
 
 /// A request body.
 #[derive(Serialize)]
-struct Body<'a> {
+pub(super) struct Body<'a> {
     #[serde(flatten)]
-    fields: Map<String, Value>,
-    messages: &'a [Message],
+    pub fields: Map<String, Value>,
+    pub messages: &'a [Message],
 }
 
 impl HttpModel {
@@ -156,7 +158,7 @@ impl HttpModel {
     }
 
     /// The settings of a request as this endpoint takes them, and those it does not take.
-    fn fields(&self, sampling: &Sampling) -> (Map<String, Value>, Vec<&str>) {
+    pub(super) fn fields(&self, sampling: &Sampling) -> (Map<String, Value>, Vec<&str>) {
         let mut fields = sampling_fields(sampling);
         if let Some(model) = &self.endpoint.model {
             fields.insert("model".to_owned(), model.as_str().into());

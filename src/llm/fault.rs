@@ -42,6 +42,8 @@ pub(super) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], ke
             )
             .hint("use the address it moved to as base URL")
         }
+        // Our own server of recordings: other requests may well be recorded.
+        404 if code == "not_recorded" => fault(Recovery::Pend, "not_recorded"),
         404 => fault(Recovery::Stop, "not_found").hint(NOT_FOUND_HINT),
         _ if code == "model_not_found" => fault(Recovery::Stop, "not_found").hint(NOT_FOUND_HINT),
         429 => fault(Recovery::Retry, "rate_limited").retry_after(retry_after(headers)),

@@ -8,18 +8,35 @@ use crate::llm::chat::{Message, Sampling};
 /// Goes first into every key; a new meaning of a request's parts needs a new one.
 const FORMAT: &str = "chat/1";
 
+/// The same of conversations.
+const CONVERSATION_FORMAT: &str = "conversation/1";
+
 /// The journal key of a request: the same for the same request in every run and on every machine.
 ///
 /// It is the [`Key`] of these parts, in order: `chat/1`; the request body without its messages as canonical JSON
 /// (no white space, objects sorted by name); the sample number in decimal; then role and content of each message.
 /// Endpoint, limits and retries are no part of it: they do not change what is asked.
 pub fn request_key(sampling: &Sampling, messages: &[Message], sample: u32) -> Key {
-    let mut body = Value::Object(sampling_fields(sampling));
+    key_of_fields(sampling_fields(sampling), messages, sample)
+}
+
+/// [`request_key`] of a request whose body has these `fields` besides its messages.
+pub(super) fn key_of_fields(fields: Map<String, Value>, messages: &[Message], sample: u32) -> Key {
+    let mut body = Value::Object(fields);
     body.sort_all_objects();
     let (body, sample) = (body.to_string(), sample.to_string());
     let mut parts = vec![FORMAT, &body, &sample];
-    parts.extend(messages.iter().flat_map(|message| [message.role.as_str(), message.content.as_str()]));
+    parts.extend(texts(messages));
     Key::of(&parts)
+}
+
+/// The key of what is said in a request, whichever model is asked and however it is to sample.
+pub fn conversation_key(messages: &[Message]) -> Key {
+    Key::of(&std::iter::once(CONVERSATION_FORMAT).chain(texts(messages)).collect::<Vec<_>>())
+}
+
+fn texts(messages: &[Message]) -> impl Iterator<Item = &str> {
+    messages.iter().flat_map(|message| [message.role.as_str(), message.content.as_str()])
 }
 
 /// The fields of a request body that [`Sampling`] stands for. Extra fields replace those of the same name.

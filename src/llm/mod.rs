@@ -1,6 +1,7 @@
 //! Asking a language model: chat requests in, replies out.
 
 mod address;
+pub mod batch;
 mod bucket;
 pub mod chat;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod pricing;
 pub mod provider;
 pub mod recorder;
 pub mod recording;
+pub mod replay_server;
 mod reply;
 pub mod secret;
 pub mod status;
@@ -45,6 +47,11 @@ pub trait Model: Send + Sync {
         _count: u32,
     ) -> BoxFuture<'a, Result<Vec<Reply>, Fault>> {
         Box::pin(async move { self.ask(request).await.map(|reply| vec![reply]) })
+    }
+
+    /// Whether [`Model::ask_samples`] may give several replies.
+    fn gives_samples(&self) -> bool {
+        true
     }
 
     /// How it is doing, where there is something to tell.

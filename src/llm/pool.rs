@@ -6,7 +6,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex as StdMutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
@@ -26,7 +26,7 @@ pub const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// A model served by one endpoint or several.
 pub struct Pool {
-    endpoints: Vec<HttpModel>,
+    endpoints: Vec<Arc<HttpModel>>,
     gates: StdMutex<Gates>,
     /// Told whenever a gate may have opened.
     changed: Notify,
@@ -85,7 +85,7 @@ impl Pool {
             endpoints.iter().map(|(endpoint, limits)| Gate::new(endpoint.name(), limits.clone(), now));
         Ok(Self {
             gates: StdMutex::new(Gates { gates: gates.collect(), stalled: None }),
-            endpoints: endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(),
+            endpoints: endpoints.into_iter().map(|(endpoint, _)| Arc::new(endpoint)).collect(),
             changed: Notify::new(),
             fresh: Mutex::new(()),
             again: Mutex::new(()),
@@ -99,6 +99,14 @@ impl Pool {
     /// Most calls in flight, at all endpoints together.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// The endpoint, where there is only one.
+    pub fn only(&self) -> Option<Arc<HttpModel>> {
+        match self.endpoints.as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        }
     }
 
     /// Checks every endpoint before anything is paid for; those that cannot serve are left out with a warning.

@@ -5,12 +5,23 @@ use std::io::{BufRead, BufReader, Read, Result as IoResult, Seek, SeekFrom, Writ
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
 use serde::de::IgnoredAny;
 
 use crate::error::{Error, Result};
+use crate::frame::key::Key;
 use crate::frame::recorded::Recorded;
-use crate::llm::chat::Reply;
+use crate::llm::chat::{Message, Reply};
+use crate::llm::key::conversation_key;
 use crate::llm::recording::is_cut_off;
+
+/// One line: besides what a journal has, the conversation, so that the reply is found whichever model is asked.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    recorded: &'a Recorded<Reply>,
+    conversation: Key,
+}
 
 /// Writes a recording line by line as replies come in. May be shared between threads.
 #[derive(Debug)]
@@ -42,13 +53,14 @@ impl Recorder {
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 
-    /// Appends one line and hands it to the operating system before returning.
+    /// Appends one line, which answers the conversation `messages`, and hands it to the operating system before returning.
     ///
     /// # Errors
     /// The file cannot be written, a full disk for instance.
-    pub fn record(&self, recorded: &Recorded<Reply>) -> Result<()> {
+    pub fn record(&self, recorded: &Recorded<Reply>, messages: &[Message]) -> Result<()> {
         let failed = |error| Error::io("write", &self.path, error);
-        let mut line = serde_json::to_vec(recorded).map_err(|error| failed(error.into()))?;
+        let line = Line { recorded, conversation: conversation_key(messages) };
+        let mut line = serde_json::to_vec(&line).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(&line).map_err(failed)
@@ -98,7 +110,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::frame::key::Key;
     use crate::llm::recording::Recording;
 
     fn recorded(row: &str) -> Recorded<Reply> {
@@ -123,7 +134,7 @@ mod tests {
                 let recorder = &recorder;
                 scope.spawn(move || {
                     for n in 0..50 {
-                        recorder.record(&recorded(&format!("{thread}-{n}"))).unwrap();
+                        recorder.record(&recorded(&format!("{thread}-{n}")), &[]).unwrap();
                     }
                 });
             }
@@ -151,7 +162,7 @@ mod tests {
         ];
         for (before, after) in cases {
             fs::write(&path, &before).unwrap();
-            Recorder::create(&path).unwrap().record(&recorded("b")).unwrap();
+            Recorder::create(&path).unwrap().record(&recorded("b"), &[]).unwrap();
             assert_eq!(Recording::load(std::slice::from_ref(&path)).unwrap().len(), after);
             assert!(fs::read_to_string(&path).unwrap().ends_with("\n"));
         }

@@ -1,6 +1,6 @@
 //! Replay: recorded replies answer the same requests again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,14 @@ pub struct Recording {
     replies: Vec<(Option<Key>, Reply)>,
     by_key: HashMap<Key, usize>,
     by_row: HashMap<(String, String, u32), usize>,
+    by_conversation: HashMap<(Key, u32), usize>,
+}
+
+/// What a line has besides [`Recorded`], if it was recorded by a version that knew of it.
+#[derive(Deserialize)]
+struct Conversation {
+    #[serde(default)]
+    conversation: Option<Key>,
 }
 
 /// A recorded answer that is no reply: the verdict of a sandbox.
@@ -75,6 +83,13 @@ impl Recording {
         self.replies.is_empty()
     }
 
+    /// Names of the models that answered, as far as they are recorded.
+    pub(super) fn models(&self) -> Vec<String> {
+        let names = self.replies.iter().map(|(_, reply)| reply.model.as_str());
+        let names: BTreeSet<&str> = names.filter(|name| !name.is_empty()).collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
     fn read(&mut self, path: &Path, mut lines: impl BufRead) -> Result<()> {
         let name = path.display();
         let mut line = Vec::new();
@@ -90,7 +105,7 @@ impl Recording {
                 continue;
             }
             match parse_line(&line) {
-                Ok(Some(recorded)) => self.add(recorded),
+                Ok(Some((recorded, conversation))) => self.add(recorded, conversation),
                 Ok(None) => {}
                 Err(_) if line.last() != Some(&b'\n') && is_cut_off(&line) => {
                     tracing::warn!("{name}:{number}: the last line is cut off and left out");
@@ -105,8 +120,21 @@ impl Recording {
         Ok(())
     }
 
-    fn add(&mut self, recorded: Recorded<Reply>) {
+    /// The reply recorded for the request with this key.
+    pub(super) fn of_key(&self, key: &Key) -> Option<&Reply> {
+        self.by_key.get(key).map(|&at| &self.replies[at].1)
+    }
+
+    /// The reply recorded for sample `sample` of this conversation, whatever its sampling was.
+    pub(super) fn of_conversation(&self, conversation: Key, sample: u32) -> Option<&Reply> {
+        self.by_conversation.get(&(conversation, sample)).map(|&at| &self.replies[at].1)
+    }
+
+    fn add(&mut self, recorded: Recorded<Reply>, conversation: Option<Key>) {
         let at = self.replies.len();
+        if let Some(conversation) = conversation {
+            self.by_conversation.insert((conversation, recorded.sample), at);
+        }
         self.replies.push((recorded.key, recorded.answer));
         self.by_row.insert((recorded.stage, recorded.row, recorded.sample), at);
         if let Some(key) = recorded.key {
@@ -115,12 +143,16 @@ impl Recording {
     }
 }
 
-/// The reply of a line, or `None` where the line records something else.
-fn parse_line(line: &[u8]) -> serde_json::Result<Option<Recorded<Reply>>> {
+/// The reply of a line and what it answers, or `None` where the line records something else.
+fn parse_line(line: &[u8]) -> serde_json::Result<Option<(Recorded<Reply>, Option<Key>)>> {
+    let Conversation { conversation } = serde_json::from_slice(line)?;
     let Recorded { key, stage, row, language, sample, attempts, answer } =
         serde_json::from_slice::<Recorded<Box<RawValue>>>(line)?;
     match serde_json::from_str(answer.get()) {
-        Ok(answer) => Ok(Some(Recorded { key, stage, row, language, sample, attempts, answer })),
+        Ok(answer) => {
+            let recorded = Recorded { key, stage, row, language, sample, attempts, answer };
+            Ok(Some((recorded, conversation)))
+        }
         Err(_) if serde_json::from_str::<RecordedVerdict>(answer.get()).is_ok() => Ok(None),
         Err(error) => Err(error),
     }
@@ -153,10 +185,10 @@ impl ReplayModel {
     }
 
     fn find(&self, request: &ChatRequest) -> Option<&Reply> {
-        let Recording { replies, by_key, by_row } = &self.recording;
-        if let Some(&at) = by_key.get(&request.key) {
-            return Some(&replies[at].1);
+        if let Some(reply) = self.recording.of_key(&request.key) {
+            return Some(reply);
         }
+        let Recording { replies, by_row, .. } = &self.recording;
         let &at = by_row.get(&(request.stage.to_string(), request.row.clone(), request.sample))?;
         let (recorded_key, reply) = &replies[at];
         // A line without a key was written by hand for whatever the row asks.
@@ -205,7 +237,8 @@ mod tests {
 
     fn request(key: &str, row: &str, sample: u32) -> ChatRequest {
         let (stage, sampling) = ("solution.reply".into(), sampling());
-        ChatRequest { key: Key::of(&[key]), stage, row: row.into(), sample, sampling, messages: Arc::new([]) }
+        let (row, language, messages) = (row.into(), "go".into(), Arc::new([]));
+        ChatRequest { key: Key::of(&[key]), stage, row, language, sample, sampling, messages }
     }
 
     fn line(key: Option<&str>, row: &str, sample: u32, output: &str) -> String {

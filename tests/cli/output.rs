@@ -2,8 +2,22 @@
 
 use super::*;
 
-const COMMANDS: [&str; 9] =
-    ["run", "explain", "stage", "sandbox", "sandbox exec", "doctor", "query", "export", ""];
+const COMMANDS: [&str; 14] = [
+    "run",
+    "explain",
+    "stage",
+    "sandbox",
+    "sandbox exec",
+    "requests",
+    "requests export",
+    "requests import",
+    "replay",
+    "replay serve",
+    "doctor",
+    "query",
+    "export",
+    "",
+];
 
 #[test]
 fn every_help_has_an_example() {

@@ -150,6 +150,7 @@ impl Calls {
             key: *key,
             stage: asker.stage.clone(),
             row: asker.row.clone(),
+            language: asker.language.clone(),
             sample: asker.sample,
             sampling: sampling.clone(),
             messages: messages.clone(),
@@ -157,10 +158,9 @@ impl Calls {
         // Asked anew at each attempt: by then another call may have found out that one at a time is all there is.
         let count = || if self.gives_samples.load(Ordering::Relaxed) { samples.len() as u32 } else { 1 };
         let (replies, attempts) = self.attempt_model(asker, &first, count).await?;
-        let kept = replies
-            .into_iter()
-            .zip(samples)
-            .map(|(reply, (asker, key))| self.keep_reply(asker, *key, attempts, reply).map(Arc::new));
+        let kept = replies.into_iter().zip(samples).map(|(reply, (asker, key))| {
+            self.keep_reply(asker, *key, messages, attempts, reply).map(Arc::new)
+        });
         let kept: Vec<Answered> = kept.collect();
         match kept.is_empty() {
             true => Err(internal(&"the model gave no reply and no reason")),
