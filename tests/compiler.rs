@@ -24,7 +24,8 @@ fn sandbox(change: impl Fn(&mut Language)) -> LocalSandbox {
     });
     let languages = Some(Languages::new(languages.collect()).unwrap());
     let launcher = Some(Path::new(env!("CARGO_BIN_EXE_autocodegen")).to_owned());
-    LocalSandbox::start(Options { launcher, languages, ..Options::default() }).unwrap()
+    // Each job is to be compiled, also what was compiled before.
+    LocalSandbox::start(Options { launcher, languages, reuse_bytes: Some(0), ..Options::default() }).unwrap()
 }
 
 /// Says so when the language's toolchain is not here.
