@@ -126,7 +126,7 @@ impl Entry {
             name: path.to_str()?.to_owned(),
             mode,
             modified: metadata.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?,
-            length: metadata.is_file().then(|| metadata.len()),
+            length: metadata.is_file().then_some(metadata.len()),
         })
     }
 }
