@@ -1,6 +1,7 @@
 //! The command line: one file per command. The only place that prints.
 
 mod bundled;
+mod cache;
 mod doctor;
 mod dry_run;
 mod explain;
@@ -9,6 +10,7 @@ mod options;
 mod progress;
 mod query;
 mod reference;
+mod reuse;
 mod run;
 mod sandbox;
 mod serve;
@@ -54,6 +56,9 @@ enum Command {
     Query(query::Args),
     /// Write a run's dataset as Parquet or JSONL.
     Export(export::Args),
+    /// Look at the cache of model replies that all runs share, or make room in it.
+    #[command(subcommand, after_help = "Example: autocodegen cache ls")]
+    Cache(cache::Command),
 }
 
 /// Parses the command line, runs one command, and gives its exit code.
@@ -68,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Cache(command) => cache::run(&command),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::bundled;
+use super::reuse::Cached;
 use crate::error::{Error, Result};
 use crate::frame::ingest::SeedOptions;
 use crate::llm::Model;
@@ -213,6 +214,12 @@ impl ModelArgs {
             Err(_) if keyless.is_local() => Ok(keyless),
             Err(error) => Err(error),
         }
+    }
+
+    /// The endpoint of `choice`, whose replies may be in the user's cache. Recordings and bundled replies have none.
+    pub fn cached<'a>(&'a self, choice: Option<&ModelChoice>, sampling: &'a Sampling) -> Option<Cached<'a>> {
+        let endpoint = choice?.endpoint.as_ref()?;
+        Some(Cached { endpoint: &self.base_url, model: &sampling.model, local: endpoint.is_local() })
     }
 
     /// When calls are tried again.

@@ -31,6 +31,8 @@ pub struct Progress {
     sandbox_in_flight: AtomicI64,
     asked: AtomicU64,
     found: AtomicU64,
+    reused_replies: AtomicU64,
+    reused_verdicts: AtomicU64,
     retries: AtomicU64,
     waiting: Mutex<Option<(String, Instant)>>,
     pending: Mutex<PendingCauses>,
@@ -80,6 +82,8 @@ impl Progress {
             sandbox_in_flight: AtomicI64::new(0),
             asked: AtomicU64::new(0),
             found: AtomicU64::new(0),
+            reused_replies: AtomicU64::new(0),
+            reused_verdicts: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             waiting: Mutex::new(None),
             pending: Mutex::default(),
@@ -101,6 +105,11 @@ impl Progress {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Replies and verdicts that came from other runs or the cache.
+    pub fn reused(&self) -> (u64, u64) {
+        (self.reused_replies.load(Ordering::Relaxed), self.reused_verdicts.load(Ordering::Relaxed))
+    }
+
     fn line(&self) -> String {
         let steps: Vec<String> = self
             .bars
@@ -117,11 +126,12 @@ impl Progress {
 
     fn calls(&self) -> String {
         format!(
-            "in flight: model {}, sandbox {}; asked {}, from the journal {}, retries {}",
+            "in flight: model {}, sandbox {}; asked {}, from the journal {}, reused {}, retries {}",
             self.model_in_flight.load(Ordering::Relaxed),
             self.sandbox_in_flight.load(Ordering::Relaxed),
             self.asked.load(Ordering::Relaxed),
             self.found.load(Ordering::Relaxed),
+            self.reused().0 + self.reused().1,
             self.retries.load(Ordering::Relaxed)
         )
     }
@@ -185,6 +195,13 @@ impl Observer for Progress {
             }
             Event::Found(_) => {
                 self.found.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Reused(resource) => {
+                let reused = match resource {
+                    Resource::Model => &self.reused_replies,
+                    Resource::Sandbox => &self.reused_verdicts,
+                };
+                reused.fetch_add(1, Ordering::Relaxed);
             }
             Event::Retry { stage, fault, wait } => {
                 self.retries.fetch_add(1, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
 use crate::cli::progress::Progress;
+use crate::cli::reuse::ReuseArgs;
 use crate::cli::{bundled, doctor, dry_run, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
 use crate::engine::run_file::{RunFile, SeedCounts, State};
@@ -32,7 +33,8 @@ use crate::text::template::Templates;
 #[command(after_help = "Examples:
   autocodegen run --install
   OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model deepseek-chat --base-url https://api.deepseek.com --out runs/mine
-  autocodegen run --seeds ~/src/project --model any --dry-run")]
+  autocodegen run --seeds ~/src/project --model any --dry-run
+  autocodegen run --seeds more.jsonl --model deepseek-chat --base-url https://api.deepseek.com --out runs/more --reuse runs/mine")]
 pub struct Args {
     /// Name of a pipeline, or path of one of your own ending in .toml.
     #[arg(default_value = "synthesize")]
@@ -61,6 +63,8 @@ pub struct Args {
     pub model: ModelArgs,
     #[command(flatten)]
     pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub reuse: ReuseArgs,
 }
 
 /// Runs the command; the exit code is 0 when every row is kept or rejected, 1 when some are pending.
@@ -149,12 +153,14 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
 
         let progress = Arc::new(Progress::new(&plan, store.rows(), quiet));
         let stop = Arc::new(Stop::default());
-        let calls = Arc::new(Calls::new(
+        let calls = Calls::new(
             resources(args, choice.as_ref(), sandbox)?,
             journals(&plan, &dir)?,
             stop.clone(),
             progress.clone(),
-        ));
+        );
+        let cached = args.model.cached(choice.as_ref(), &sampling);
+        let calls = Arc::new(calls.reusing(args.reuse.open(Some(dir.path()), cached.as_ref())?));
         let in_flight = args.model.in_flight;
         let engine = Arc::new(Engine {
             plan: plan.clone(),
@@ -176,6 +182,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             &file,
             dir.path(),
             &progress.pending(),
+            progress.reused(),
             choice.is_some_and(|choice| choice.bundled),
         )?;
         match outcome.stopped {

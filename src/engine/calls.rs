@@ -1,6 +1,8 @@
-//! One call: journal, equal calls in flight, slot, retries, journal again.
+//! One call: journal, equal calls in flight, other runs and the cache, slot, retries, journal again.
 //!
 //! An answer counts only after it was handed to the journal's `write`; whatever happens later, it is not asked for again.
+
+mod reuse;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +12,7 @@ use futures::future::{BoxFuture, Shared};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+pub use self::reuse::Reuse;
 use super::events::{Event, Observer};
 use super::stop::Stop;
 use crate::error::{Error, Fault, Recovery, Result};
@@ -62,6 +65,7 @@ pub struct Calls {
     model_slots: Semaphore,
     sandbox_slots: Semaphore,
     journals: HashMap<Arc<str>, Journal>,
+    reuse: Reuse,
     /// By stage too: an answer is journaled for the stage that asked, so another stage cannot share it.
     in_flight: Mutex<HashMap<(Arc<str>, Key), Pending>>,
     /// Told to stop by the user or by the first error that concerns every row.
@@ -82,6 +86,7 @@ impl Calls {
             sandbox_slots: Semaphore::new(resources.sandbox_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             resources,
             journals,
+            reuse: Reuse::default(),
             in_flight: Mutex::default(),
             stop,
             observer,
@@ -167,6 +172,9 @@ impl Calls {
         if let Some(answer) = self.find(asker, &request, key)? {
             return Ok(answer);
         }
+        if let Some(answer) = self.reused(asker, &request, key)? {
+            return Ok(answer);
+        }
         let result = match request {
             Request::Model { sampling, messages } => {
                 let request = ChatRequest {
@@ -201,6 +209,7 @@ impl Calls {
             recorder.record(&recorded).map_err(|error| self.broken(error))?;
         }
         self.write_down(asker, request.key, &recorded)?;
+        self.reuse.keep(request.key, &recorded);
         Ok(Answer::Model(recorded.answer))
     }
 
@@ -275,6 +284,7 @@ fn recorded<A>(asker: &Asker, key: Key, attempts: u32, answer: A) -> Recorded<A>
         language: asker.language.clone(),
         sample: asker.sample,
         attempts,
+        reused: false,
         answer,
     }
 }

@@ -117,10 +117,10 @@ impl Recording {
 
 /// The reply of a line, or `None` where the line records something else.
 fn parse_line(line: &[u8]) -> serde_json::Result<Option<Recorded<Reply>>> {
-    let Recorded { key, stage, row, language, sample, attempts, answer } =
+    let Recorded { key, stage, row, language, sample, attempts, reused, answer } =
         serde_json::from_slice::<Recorded<Box<RawValue>>>(line)?;
     match serde_json::from_str(answer.get()) {
-        Ok(answer) => Ok(Some(Recorded { key, stage, row, language, sample, attempts, answer })),
+        Ok(answer) => Ok(Some(Recorded { key, stage, row, language, sample, attempts, reused, answer })),
         Err(_) if serde_json::from_str::<RecordedVerdict>(answer.get()).is_ok() => Ok(None),
         Err(error) => Err(error),
     }
@@ -216,6 +216,7 @@ mod tests {
             language: "python".into(),
             sample,
             attempts: 2,
+            reused: false,
             answer: Reply {
                 output: output.into(),
                 finish_reason: "stop".into(),
