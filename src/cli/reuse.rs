@@ -81,21 +81,28 @@ fn default_root() -> Option<PathBuf> {
 }
 
 impl ReuseArgs {
-    /// Opens the runs named, other than `own`, and the cache for `cached`.
+    /// The runs named, other than `own`.
     ///
     /// # Errors
-    /// A run named is none, or cannot be read.
-    pub fn open(&self, own: Option<&Path>, cached: Option<&Cached<'_>>) -> Result<Reuse> {
+    /// One of them is no run, or the run itself.
+    pub fn runs(&self, own: Option<&Path>) -> Result<Vec<RunDir>> {
         let own = own.and_then(|own| own.canonicalize().ok());
-        let mut runs = Vec::new();
-        for path in &self.reuse {
+        let runs = self.reuse.iter().map(|path| {
             let run = RunDir::open_read_only(path)?;
             if own.is_some() && path.canonicalize().ok() == own {
                 return Err(Error::usage(format!("--reuse {} is the run itself", path.display()))
                     .hint("leave it out: a run finds its own answers without it"));
             }
-            runs.push(run);
-        }
-        Reuse::new(&runs, cached.and_then(|of| self.cache.open(of)))
+            Ok(run)
+        });
+        runs.collect()
+    }
+
+    /// Opens the journals of `runs`, and the cache for `cached`.
+    ///
+    /// # Errors
+    /// A journal cannot be read.
+    pub fn open(&self, runs: &[RunDir], cached: Option<&Cached<'_>>) -> Result<Reuse> {
+        Reuse::new(runs, cached.and_then(|of| self.cache.open(of)))
     }
 }

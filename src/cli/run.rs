@@ -89,6 +89,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let choice = asks_model.then(|| args.model.choose(bundled.as_deref())).transpose()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
     let dir = Arc::new(RunDir::open_or_create(&out)?);
+    let reused = args.reuse.runs(Some(dir.path()))?;
     let earlier: Option<RunFile> = dir.read_json()?;
     if earlier.as_ref().is_some_and(|earlier| earlier.partition_rows == 0) {
         return Err(Error::usage(format!("{}: `partition_rows` is 0", dir.run_json().display())).hint(
@@ -160,7 +161,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             progress.clone(),
         );
         let cached = args.model.cached(choice.as_ref(), &sampling);
-        let calls = Arc::new(calls.reusing(args.reuse.open(Some(dir.path()), cached.as_ref())?));
+        let calls = Arc::new(calls.reusing(args.reuse.open(&reused, cached.as_ref())?));
         let in_flight = args.model.in_flight;
         let engine = Arc::new(Engine {
             plan: plan.clone(),

@@ -75,6 +75,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let pipeline = Pipeline::load(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
+    let reused = args.reuse.runs(None)?;
     runtime()?.block_on(async {
         let wanted = selected(&pipeline, &args.names)?;
         let context = |sandbox| Context {
@@ -105,7 +106,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .map(|stage| Ok((stage.name.clone(), Journal::open(&journal.join(&*stage.name))?)))
             .collect::<Result<_>>()?;
         let cached = args.model.cached(choice.as_ref(), &sampling);
-        let reuse = args.reuse.open(None, cached.as_ref())?;
+        let reuse = args.reuse.open(&reused, cached.as_ref())?;
         let resources = Resources {
             model: choice.map(|choice| choice.model),
             sandbox_in_flight: sandbox.as_ref().map_or(1, |sandbox| sandbox.capacity()),

@@ -103,6 +103,16 @@ impl Calls {
         self.journals.get(stage)
     }
 
+    /// Rows of one partition to have under way at once: enough for every slot, and for calls that wait for their next
+    /// try. The others cost no more than their requests.
+    pub fn rows_under_way(&self, resource: Resource) -> usize {
+        let slots = match resource {
+            Resource::Model => self.resources.model_in_flight,
+            Resource::Sandbox => self.resources.sandbox_in_flight,
+        };
+        slots.saturating_mul(4).max(64)
+    }
+
     /// Makes everything journaled so far safe from a power cut.
     ///
     /// # Errors
@@ -145,7 +155,7 @@ impl Calls {
             Request::Model { sampling, messages } => Ok(request_key(sampling, messages, asker.sample)),
             Request::Sandbox { job, .. } => {
                 let identity = self.sandbox()?.identity(&job.language);
-                let job = serde_json::to_vec(job).map_err(|error| internal(&error))?;
+                let job = serde_json::to_vec(&**job).map_err(|error| internal(&error))?;
                 Ok(Key::of(&[identity.as_bytes(), &job]))
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 
 use super::calls::{Asker, Calls};
 use super::counts::Counts;
@@ -14,7 +15,7 @@ use crate::error::{Error, Fault, Result};
 use crate::frame::rejects::{RejectedRow, rows_as_json};
 use crate::frame::schema::{ID, LANGUAGE, batch_of, columns_where, strings};
 use crate::plan::Plan;
-use crate::stages::{Answer, Change, Request, Stage, Work};
+use crate::stages::{Answer, Change, Request, Resource, Stage, Work};
 
 /// What a step made of a partition.
 pub struct StepResult {
@@ -83,6 +84,8 @@ async fn ask(
 ) -> Result<Vec<Vec<Answer>>> {
     let ids = strings(&step.batch, ID)?.clone();
     let languages = strings(&step.batch, LANGUAGE)?.clone();
+    let resource = stage.requests.map_or(Resource::Model, |(resource, _)| resource);
+    // Made when their turn comes: a row that waits is no more than its requests.
     let rows = requests.into_iter().enumerate().map(|(row, requests)| {
         let asker = |sample: usize| Asker {
             stage: stage.name.clone(),
@@ -92,12 +95,14 @@ async fn ask(
         };
         let answers = requests.into_iter().enumerate().map(|(n, request)| calls.answer(asker(n), request));
         let answers: Vec<_> = answers.collect();
-        async move { join_all(answers).await.into_iter().collect::<Result<Vec<_>, Fault>>() }
+        async move { (row, join_all(answers).await.into_iter().collect::<Result<Vec<_>, Fault>>()) }
     });
-    let rows: Vec<_> = rows.collect();
+    let mut results: Vec<_> =
+        stream::iter(rows).buffer_unordered(calls.rows_under_way(resource)).collect().await;
+    results.sort_unstable_by_key(|(row, _)| *row);
     let mut answered = Vec::new();
     let mut kept = Vec::new();
-    for (row, result) in join_all(rows).await.into_iter().enumerate() {
+    for (row, result) in results {
         let tally = step.counts.tally(&stage.name, languages.value(row));
         kept.push(result.is_ok());
         match result {

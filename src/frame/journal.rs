@@ -47,18 +47,21 @@ use crate::frame::key::Key;
 /// Longest wait between an append and the start of the sync that covers it.
 pub const SYNC_DELAY: Duration = Duration::from_millis(5);
 
-/// When a segment is full.
+/// When a segment is full, and a part that segments are compacted into.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentLimits {
     /// Most records in a segment; the active segment's index in memory grows with it.
     pub records: u64,
     /// A segment that has reached this many bytes takes no further record.
     pub bytes: u64,
+    /// A part with this many records takes no further segment. One with fewer than a quarter is written again together
+    /// with what came after it: a run that was resumed a thousand times has not a thousand files.
+    pub part_records: u64,
 }
 
 impl Default for SegmentLimits {
     fn default() -> Self {
-        Self { records: 65_536, bytes: 64 << 20 }
+        Self { records: 65_536, bytes: 64 << 20, part_records: 262_144 }
     }
 }
 
@@ -164,10 +167,14 @@ impl Journal {
     /// # Errors
     /// Those of [`Journal::get`].
     pub fn locate(&self, key: &Key) -> Result<Option<(Vec<u8>, PathBuf)>> {
-        let found = self.find(key);
-        // In a journal that is only read, the owner may have replaced files since they were opened.
+        self.reading(|| self.find(key))
+    }
+
+    /// Reads once more after an error, if this journal is only read and its owner has replaced files meanwhile.
+    fn reading<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        let found = read();
         if found.is_err() && self.syncer.is_none() && self.shared.reread()? {
-            return self.find(key);
+            return read();
         }
         found
     }
@@ -182,13 +189,16 @@ impl Journal {
             return read_payload(&file, &path, offset, end, key).map(|payload| Some((payload, path)));
         }
         drop(state);
+        let mut found = None;
         for closed in self.shared.closed().iter().rev() {
             if let Some(place) = closed.index().find(key)? {
-                let payload = closed.read(key, place, &self.shared.blocks)?;
-                return Ok(Some((payload, closed.path().to_owned())));
+                found = Some((closed.clone(), place));
+                break;
             }
         }
-        Ok(None)
+        let Some((closed, place)) = found else { return Ok(None) };
+        let payload = closed.read(key, place, &self.shared.blocks)?;
+        Ok(Some((payload, closed.path().to_owned())))
     }
 
     /// Whether there is a record of `key`.
@@ -199,12 +209,14 @@ impl Journal {
         if self.shared.lock().active.as_ref().is_some_and(|active| active.offsets.contains_key(key)) {
             return Ok(true);
         }
-        for closed in self.shared.closed().iter().rev() {
-            if closed.index().find(key)?.is_some() {
-                return Ok(true);
+        self.reading(|| {
+            for closed in self.shared.closed().iter().rev() {
+                if closed.index().find(key)?.is_some() {
+                    return Ok(true);
+                }
             }
-        }
-        Ok(false)
+            Ok(false)
+        })
     }
 
     /// Waits until everything appended so far is on disk.
@@ -237,16 +249,16 @@ impl Journal {
     /// # Errors
     /// Those of `visit`, I/O errors, and a damaged record, with file and place.
     pub fn for_each(&self, visit: &mut dyn FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
-        let active =
-            self.shared.lock().active.as_ref().map(|active| (active.path.clone(), active.end, active.number));
-        let before = |number| active.as_ref().is_none_or(|(_, _, growing)| number < *growing);
-        for closed in self.shared.closed().iter().filter(|closed| before(closed.span().first)) {
-            closed.for_each(visit)?;
+        if self.syncer.is_none() {
+            self.shared.reread()?;
         }
-        match active {
-            Some((path, end, _)) => segment_records(&path, end, visit),
-            None => Ok(()),
-        }
+        let (active, closed) = {
+            let state = self.shared.lock();
+            let active = state.active.as_ref().map(|active| (active.path.clone(), active.end));
+            (active, self.shared.closed().clone())
+        };
+        closed.iter().try_for_each(|closed| closed.for_each(visit))?;
+        active.map_or(Ok(()), |(path, end)| segment_records(&path, end, visit))
     }
 
     fn read_only(&self) -> Error {

@@ -3,7 +3,7 @@
 //! A part is written beside its name, synced, and given the name; then the segments in it are deleted. Killed before
 //! that, the process leaves the segments; killed after it, segments that the part's name says it covers.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use super::Journal;
 use super::closed::Closed;
@@ -11,12 +11,6 @@ use super::columns::Table;
 use super::files::{Place, Span};
 use super::part::{Part, PartWriter};
 use crate::error::Result;
-
-/// A part with this many records takes no further segment.
-const PART_RECORDS: u64 = 262_144;
-/// The last part is written again together with what came after it as long as it has fewer records: a run that was
-/// resumed a thousand times has not a thousand files.
-const SMALL_RECORDS: u64 = PART_RECORDS / 4;
 
 impl Journal {
     /// Compacts everything appended so far into `table`, a directory beside the journals', and deletes the segments.
@@ -34,7 +28,7 @@ impl Journal {
             self.shared.close_segment(&mut state)?;
         }
         drop(state);
-        let groups = groups(&self.shared.closed());
+        let groups = groups(&self.shared.closed(), self.shared.limits.part_records);
         if groups.is_empty() {
             return Ok(());
         }
@@ -46,35 +40,36 @@ impl Journal {
     /// Makes one part of everything in `span`.
     fn replace(&self, place: &Place, table: &'static Table, span: Span) -> Result<()> {
         let Some(path) = place.part(span) else { return Err(self.read_only()) };
-        let within = |closed: &Closed| span.first <= closed.span().first && closed.span().last <= span.last;
+        let within =
+            |closed: &Arc<Closed>| span.first <= closed.span().first && closed.span().last <= span.last;
         let mut writer = PartWriter::create(table, span, &path)?;
-        for closed in self.shared.closed().iter().filter(|closed| within(closed)) {
+        let old: Vec<_> = self.shared.closed().iter().filter(|closed| within(closed)).cloned().collect();
+        for closed in &old {
             closed.for_each(&mut |key, payload| writer.write(key, payload))?;
         }
         let part: Part = writer.finish(place)?;
         let mut closed = self.shared.closed.write().unwrap_or_else(PoisonError::into_inner);
         let at = closed.iter().take_while(|closed| !within(closed)).count();
-        let (replaced, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut *closed).into_iter().partition(within);
-        *closed = kept;
-        closed.insert(at, Closed::Part(part));
+        closed.retain(|closed| !within(closed));
+        closed.insert(at, Arc::new(Closed::Part(part)));
         drop(closed);
         // Should the process die here, the part's name says that it has the rest.
-        replaced.iter().try_for_each(|old| old.delete(place))
+        old.iter().try_for_each(|old| old.delete(place))
     }
 }
 
 /// What to make parts of: the segments, and the part before them if it is small.
-fn groups(closed: &[Closed]) -> Vec<Span> {
-    let is_part = |closed: &Closed| matches!(closed, Closed::Part(_));
+fn groups(closed: &[Arc<Closed>], part_records: u64) -> Vec<Span> {
+    let is_part = |closed: &Arc<Closed>| matches!(**closed, Closed::Part(_));
     let Some(first) = closed.iter().position(|closed| !is_part(closed)) else { return Vec::new() };
-    let small = first.checked_sub(1).filter(|last| closed[*last].index().records < SMALL_RECORDS);
+    let small = first.checked_sub(1).filter(|last| closed[*last].index().records < part_records / 4);
     let mut groups = Vec::new();
     let mut open: Option<(Span, u64)> = None;
     for closed in &closed[small.unwrap_or(first)..] {
         let span = closed.span();
         let (first, records) = open.take().map_or((span.first, 0), |(open, records)| (open.first, records));
         let group = (Span { first, last: span.last }, records + closed.index().records);
-        if group.1 >= PART_RECORDS {
+        if group.1 >= part_records {
             groups.push(group.0);
         } else {
             open = Some(group);

@@ -21,7 +21,7 @@ pub(super) struct Shared {
     /// Signalled when there is something to sync, or when the journal is dropped.
     pub(super) wake: Condvar,
     /// Oldest first. Locked after `state` where both are needed.
-    pub(super) closed: RwLock<Vec<Closed>>,
+    pub(super) closed: RwLock<Vec<Arc<Closed>>>,
     pub(super) blocks: Blocks,
 }
 
@@ -54,7 +54,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn closed(&self) -> RwLockReadGuard<'_, Vec<Closed>> {
+    pub(super) fn closed(&self) -> RwLockReadGuard<'_, Vec<Arc<Closed>>> {
         self.closed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,7 +97,7 @@ impl Shared {
         let next = Active::create(&self.place().dir, active.number + 1)?;
         let full = std::mem::replace(active, next);
         let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
-        closed.push(Closed::Segment(Segment { number: full.number, path: full.path, index }));
+        closed.push(Arc::new(Closed::Segment(Segment { number: full.number, path: full.path, index })));
         Ok(())
     }
 
@@ -155,7 +155,7 @@ impl Shared {
 }
 
 /// Opens what is there; a journal opened for writing gets an active segment and loses what a killed process left.
-fn read(place: &Place, writable: bool) -> Result<(Vec<Closed>, Option<Active>)> {
+fn read(place: &Place, writable: bool) -> Result<(Vec<Arc<Closed>>, Option<Active>)> {
     let files = place.files()?;
     if writable {
         files.stale.iter().try_for_each(|path| delete(path))?;
@@ -165,7 +165,7 @@ fn read(place: &Place, writable: bool) -> Result<(Vec<Closed>, Option<Active>)> 
     for (span, path) in files.parts {
         next = next.max(span.last + 1);
         if let Some(table) = place.table {
-            closed.push(Closed::Part(Part::open(place, table, span, path, writable)?));
+            closed.push(Arc::new(Closed::Part(Part::open(place, table, span, path, writable)?)));
         }
     }
     let mut active = None;
@@ -173,7 +173,7 @@ fn read(place: &Place, writable: bool) -> Result<(Vec<Closed>, Option<Active>)> 
     while let Some((number, path)) = segments.next() {
         next = next.max(number + 1);
         if segments.peek().is_some() {
-            closed.push(Closed::Segment(Segment::open(number, path, writable)?));
+            closed.push(Arc::new(Closed::Segment(Segment::open(number, path, writable)?)));
         } else {
             active = Active::open(number, path, writable)?;
         }
