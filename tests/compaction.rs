@@ -78,7 +78,7 @@ impl Run {
 }
 
 fn open(dir: &Path) -> Journal {
-    Journal::open_with(dir, SegmentLimits { records: 100, part_records: 2000, ..SegmentLimits::default() })
+    Journal::open_with(dir, SegmentLimits { records: 100, part_records: 5000, ..SegmentLimits::default() })
         .unwrap()
 }
 
