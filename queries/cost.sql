@@ -1,4 +1,4 @@
--- What the replies in the journal cost, by stage and language, in USD; empty where a price is not known.
+-- What the replies of a run cost, by stage and language, in USD; empty where a price is not known. Reused ones cost nothing.
 WITH charged AS (
   SELECT
     replies.stage AS stage,
@@ -10,6 +10,7 @@ WITH charged AS (
     cached_input_usd,
     output_usd
   FROM replies LEFT JOIN prices ON replies.stage = prices.stage
+  WHERE NOT reused
 ),
 priced AS (
   SELECT

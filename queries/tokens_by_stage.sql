@@ -1,7 +1,8 @@
--- Tokens of all replies in the journal, by stage, as the endpoint counted them: what was paid for, repeats included.
+-- Tokens of all replies in the journal, by stage, as the endpoint counted them. Reused ones were paid for by another run.
 SELECT
   stage,
   COUNT(*) AS replies,
+  SUM(CASE WHEN reused THEN 1 ELSE 0 END) AS reused,
   SUM(prompt_tokens) AS prompt_tokens,
   SUM(cached_tokens) AS cached_tokens,
   SUM(completion_tokens) AS completion_tokens,

@@ -102,7 +102,7 @@ fn question() -> Request {
 
 fn program(keep_bytes: usize) -> Request {
     let job = Job { language: "python".into(), source: "1".into(), tests: None, ..Job::default() };
-    Request::Sandbox { job, keep_bytes }
+    Request::Sandbox { job: Box::new(job), keep_bytes }
 }
 
 #[tokio::test]

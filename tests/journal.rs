@@ -49,7 +49,7 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 fn small() -> SegmentLimits {
-    SegmentLimits { records: 10, bytes: 2000 }
+    SegmentLimits { records: 10, bytes: 2000, ..SegmentLimits::default() }
 }
 
 /// Appends records 0..n into segments of at most 10 records or 2,000 bytes.
@@ -196,7 +196,11 @@ fn a_file_of_another_kind_is_refused() {
 #[test]
 fn threads_append_and_read_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open_with(dir.path(), SegmentLimits { records: 64, bytes: 1 << 20 }).unwrap();
+    let journal = Journal::open_with(
+        dir.path(),
+        SegmentLimits { records: 64, bytes: 1 << 20, ..SegmentLimits::default() },
+    )
+    .unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let journal = &journal;
@@ -227,7 +231,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let limits = SegmentLimits { records: records_per_segment, bytes: 1500 };
+        let limits = SegmentLimits { records: records_per_segment, bytes: 1500, ..SegmentLimits::default() };
         let journal = Journal::open_with(dir.path(), limits).unwrap();
         // Where each record ends: (segment, offset).
         let mut ends = Vec::new();
@@ -279,7 +283,9 @@ proptest! {
 fn child_that_appends_until_it_is_killed() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
     let dir = PathBuf::from(dir);
-    let journal = Journal::open_with(&dir, SegmentLimits { records: 500, bytes: 1 << 20 }).unwrap();
+    let journal =
+        Journal::open_with(&dir, SegmentLimits { records: 500, bytes: 1 << 20, ..SegmentLimits::default() })
+            .unwrap();
     let mut stdout = std::io::stdout();
     for n in journal.len().. {
         journal.append(key(n), &payload(n)).unwrap();
@@ -340,7 +346,7 @@ fn a_full_disk_stops_the_append_and_loses_nothing() {
     let path = dir.path().join("journal");
     let filler = dir.path().join("filler");
     fs::write(&filler, vec![0; 100_000]).unwrap();
-    let limits = SegmentLimits { records: 40, bytes: 1 << 20 };
+    let limits = SegmentLimits { records: 40, bytes: 1 << 20, ..SegmentLimits::default() };
     let journal = Journal::open_with(&path, limits).unwrap();
     let long = |n: u64| payload(n).repeat(20);
     let mut kept = 0;

@@ -333,6 +333,7 @@ async fn a_recording_answers_like_the_endpoint_it_was_made_from() {
         language: "python".into(),
         sample: request.sample,
         attempts: 1,
+        reused: false,
         answer: answer.clone(),
     };
     Recorder::create(&path).unwrap().record(&recorded, &[]).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
 use autocodegen::analytics::queries;
 use autocodegen::engine::prices;
 use autocodegen::engine::spending::Prices;
@@ -19,8 +19,12 @@ use serde_json::{Value, json};
 
 const HOSTILE: &str = "\u{1b}[2J\u{202e}a|b\r\nc";
 
-/// A column of the fixture: whole numbers if all values are, text otherwise.
+/// A column of the fixture: whole numbers or truth values if all values are, text otherwise.
 fn column(values: Vec<&str>) -> ArrayRef {
+    let flags: Result<Vec<bool>, _> = values.iter().map(|value| value.parse()).collect();
+    if let Ok(flags) = flags {
+        return Arc::new(BooleanArray::from(flags));
+    }
     let numbers: Result<Vec<u64>, _> = values.iter().map(|value| value.parse()).collect();
     match numbers {
         Ok(numbers) => Arc::new(UInt64Array::from(numbers)),
@@ -76,12 +80,12 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
     let mut replies = String::from(
-        "stage id language finish_reason prompt_tokens cached_tokens completion_tokens latency_ms\n",
+        "stage id language finish_reason prompt_tokens cached_tokens completion_tokens latency_ms reused\n",
     );
     for n in 0..=100 {
-        replies += &format!("solution.reply r{n} go stop 10 4 {} {}\n", n % 2, n * 10);
+        replies += &format!("solution.reply r{n} go stop 10 4 {} {} {}\n", n % 2, n * 10, n < 7);
     }
-    replies += "question.reply q1 lua length 7 0 4096 250\n";
+    replies += "question.reply q1 lua length 7 0 4096 250 false\n";
     write(&run.replies(), &batch(&replies));
     let price = Price { input: 2.0, cached_input: 0.5, output: 10.0, source: "test".into() };
     let prices = Prices::from([("solution.reply".to_owned(), price)]);
@@ -180,7 +184,7 @@ fn every_built_in_query_gives_the_known_answer() {
         ),
         (
             "tokens_by_stage",
-            "question.reply,1,7,0,4096,4096.0,4096,1\nsolution.reply,101,1010,404,50,0.5,1,0".to_owned(),
+            "question.reply,1,0,7,0,4096,4096.0,4096,1\nsolution.reply,101,7,1010,404,50,0.5,1,0".to_owned(),
         ),
     ]);
     let built_in: Vec<String> = queries::all().into_iter().map(|query| query.name).collect();

@@ -73,6 +73,7 @@ fn three_samples(arguments: &[&str]) -> (tempfile::TempDir, Serving) {
             language: "go".into(),
             sample,
             attempts: 1,
+            reused: false,
             answer: Reply {
                 output: format!("sample {sample} {}", "x".repeat(500)),
                 reasoning: "hm".into(),
@@ -111,7 +112,8 @@ impl Serving {
         let messages = question();
         let key = request_key(&sampling, &messages, 0);
         let (stage, row, language, sampling) = ("s".into(), "r".into(), "go".into(), Arc::new(sampling));
-        let request = ChatRequest { key, stage, row, language, sample: 0, sampling, messages };
+        let request =
+            ChatRequest { key, stage, row, language, sample: 0, sampling, messages: messages.into() };
         HttpModel::new(endpoint).unwrap().ask(&request).await
     }
 }

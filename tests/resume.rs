@@ -70,6 +70,7 @@ impl Bench {
             .arg("--out")
             .arg(out)
             .env_remove("OPENAI_API_KEY")
+            .env("AUTOCODEGEN_CACHE", "off")
             .stdin(Stdio::null());
         command
     }

@@ -48,7 +48,7 @@ fn stage(dir: &Path, args: &str) -> Output {
 fn command(dir: &Path, args: &str) -> Command {
     let mut command = Command::new(cargo_bin!("autocodegen"));
     command.current_dir(dir).arg("stage").args(args.split_whitespace()).stdin(Stdio::null());
-    command.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL");
+    command.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").env("AUTOCODEGEN_CACHE", "off");
     command
 }
 

@@ -174,7 +174,16 @@ pub async fn run(
 
 /// The process's peak resident memory so far, from /proc.
 pub fn peak_bytes() -> u64 {
+    status_bytes("VmHWM:")
+}
+
+/// The process's resident memory, from /proc.
+pub fn resident_bytes() -> u64 {
+    status_bytes("VmRSS:")
+}
+
+fn status_bytes(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

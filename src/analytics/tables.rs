@@ -8,6 +8,7 @@ use polars::sql::{SQLContext, extract_table_identifiers};
 
 use super::{collect, message, scan};
 use crate::error::{Error, Result};
+use crate::frame::journal::table_files;
 use crate::frame::run_dir::RunDir;
 use crate::frame::{dataset, part};
 
@@ -37,8 +38,8 @@ impl Tables {
         let files = [
             ("dataset", dataset::files(&run.dataset())?),
             ("rejected", dataset::files(&run.rejected())?),
-            ("replies", dataset::files(&run.replies())?),
-            ("verdicts", dataset::files(&run.verdicts())?),
+            ("replies", table_files(&run.replies())?),
+            ("verdicts", table_files(&run.verdicts())?),
             ("stages", single(run.stages_table())),
             ("prices", single(run.prices_table())),
         ];

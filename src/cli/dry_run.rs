@@ -105,8 +105,11 @@ fn first_prompts(plan: &Plan, mut batch: RecordBatch) -> Result<Option<RecordBat
     Ok(None)
 }
 
+/// Model and sampling of a request, and its conversation.
+type Conversation = (Arc<Sampling>, Arc<[Message]>);
+
 /// The requests that the plan's first model stage makes of `prompts`.
-fn requests(plan: &Plan, prompts: &RecordBatch) -> Result<Vec<(Arc<Sampling>, Arc<[Message]>)>> {
+fn requests(plan: &Plan, prompts: &RecordBatch) -> Result<Vec<Conversation>> {
     let Some(Work::Effect(effect)) =
         plan.stages.iter().map(|stage| &stage.work).find(|work| matches!(work, Work::Effect(_)))
     else {

@@ -170,7 +170,8 @@ fn table(answer: &Estimate, seeds: u64, model: &str, prices: &Prices, spent: &Co
             stage.basis.clone(),
         ]);
     }
-    let totals: [(&str, fn(&Range) -> f64); 3] =
+    type Of = fn(&Range) -> f64;
+    let totals: [(&str, Of); 3] =
         [("all, likely", likely), ("at least", |range| range.low), ("at most", |range| range.high)];
     for (name, of) in totals {
         table.add_row([

@@ -2,6 +2,7 @@
 
 mod batch;
 mod bundled;
+mod cache;
 mod connect;
 mod doctor;
 mod dry_run;
@@ -19,6 +20,7 @@ mod query;
 mod reference;
 mod replay;
 mod requests;
+mod reuse;
 mod run;
 mod sandbox;
 mod saved;
@@ -78,6 +80,9 @@ enum Command {
     Query(query::Args),
     /// Write a run's dataset as Parquet or JSONL.
     Export(export::Args),
+    /// Look at the cache of model replies that all runs share, or make room in it.
+    #[command(subcommand, after_help = "Example: autocodegen cache ls")]
+    Cache(cache::Command),
 }
 
 /// Parses the command line, runs one command, and gives its exit code.
@@ -99,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Cache(command) => cache::run(&command),
     });
     match result {
         Ok(code) => ExitCode::from(code),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::bundled;
 use super::connect::{EndpointArgs, LimitArgs};
+use super::reuse::Cached;
 use crate::error::{Error, Result};
 use crate::frame::ingest::SeedOptions;
 use crate::llm::Model;
@@ -197,6 +198,12 @@ impl ModelArgs {
         let label = format!("{} bundled replies, written for the quickstart", recording.len());
         let model = Arc::new(ReplayModel::new(recording));
         Ok(ModelChoice { model, endpoint: None, label, bundled: true })
+    }
+
+    /// The endpoints of `choice`, whose replies may be in the user's cache. Recordings and bundled replies have none.
+    pub fn cached<'a>(&self, choice: Option<&ModelChoice>, sampling: &'a Sampling) -> Option<Cached<'a>> {
+        let endpoints = choice?.endpoint.as_ref()?;
+        Some(Cached { endpoint: endpoints.address(), model: &sampling.model, local: endpoints.is_local() })
     }
 
     /// When calls are tried again.

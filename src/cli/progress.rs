@@ -15,6 +15,7 @@ use crate::error::Tokens;
 use crate::frame::ingest::ManifestEntry;
 use crate::llm::Model;
 use crate::plan::Plan;
+use crate::stages::Resource;
 
 /// Plain lines come at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -36,6 +37,8 @@ pub struct Progress {
     metrics: Arc<Metrics>,
     last_told: Mutex<Instant>,
     found: AtomicU64,
+    reused_replies: AtomicU64,
+    reused_verdicts: AtomicU64,
     waiting: Mutex<Option<(String, Instant)>>,
     /// What the model calls wait for, if they do.
     model_waits: Mutex<Option<String>>,
@@ -85,6 +88,8 @@ impl Progress {
             metrics,
             last_told: Mutex::new(Instant::now()),
             found: AtomicU64::new(0),
+            reused_replies: AtomicU64::new(0),
+            reused_verdicts: AtomicU64::new(0),
             waiting: Mutex::new(None),
             model_waits: Mutex::new(None),
             pending: Mutex::default(),
@@ -104,6 +109,11 @@ impl Progress {
     /// Why rows are pending.
     pub fn pending(&self) -> PendingCauses {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replies and verdicts that came from other runs or the cache.
+    pub fn reused(&self) -> (u64, u64) {
+        (self.reused_replies.load(Ordering::Relaxed), self.reused_verdicts.load(Ordering::Relaxed))
     }
 
     fn line(&self) -> String {
@@ -129,7 +139,8 @@ impl Progress {
         }
         let found = self.found.load(Ordering::Relaxed);
         format!(
-            "in flight: model {model}, sandbox {sandbox}; asked {asked}, from the journal {found}, retries {retries}"
+            "in flight: model {model}, sandbox {sandbox}; asked {asked}, from the journal {found}, reused {}, retries {retries}",
+            self.reused().0 + self.reused().1,
         )
     }
 
@@ -257,6 +268,13 @@ impl Observer for Progress {
             Event::Asking { .. } | Event::Asked { .. } => {}
             Event::Found(_) => {
                 self.found.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Reused(resource) => {
+                let reused = match resource {
+                    Resource::Model => &self.reused_replies,
+                    Resource::Sandbox => &self.reused_verdicts,
+                };
+                reused.fetch_add(1, Ordering::Relaxed);
             }
             Event::Retry { stage, fault, wait } => {
                 let what = format!("{stage}: {}", printable(&fault.message));

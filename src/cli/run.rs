@@ -9,6 +9,7 @@ use crate::cli::batch::{BatchArgs, Batching};
 use crate::cli::money::MoneyArgs;
 use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
 use crate::cli::progress::{PendingCauses, Progress};
+use crate::cli::reuse::ReuseArgs;
 use crate::cli::saved::SavedCommand;
 use crate::cli::telemetry::{Telemetry, TelemetryArgs};
 use crate::cli::{bundled, doctor, dry_run, runtime, summary};
@@ -41,6 +42,7 @@ use crate::text::template::Templates;
   OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model deepseek-chat --base-url https://api.deepseek.com --out runs/mine
   OPENAI_API_KEY=... autocodegen run --seeds snippets.jsonl --model gpt-4o-mini --batch --out runs/mine
   autocodegen run --seeds snippets.jsonl --model m --base-url http://10.0.0.1:8000/v1 --base-url http://10.0.0.2:8000/v1
+  autocodegen run --seeds more.jsonl --model deepseek-chat --base-url https://api.deepseek.com --out runs/more --reuse runs/mine
   autocodegen run --seeds ~/src/project --model any --dry-run=3")]
 pub struct Args {
     /// Name of a pipeline, or path of one of your own ending in .toml.
@@ -73,6 +75,8 @@ pub struct Args {
     pub batch: BatchArgs,
     #[command(flatten)]
     pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub reuse: ReuseArgs,
     #[command(flatten)]
     pub money: MoneyArgs,
     #[command(flatten)]
@@ -107,6 +111,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let mut choice = asks_model.then(|| args.batch.choose(&args.model, bundled.as_deref())).transpose()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
     let dir = Arc::new(RunDir::open_or_create(&out)?);
+    let reused = args.reuse.runs(Some(dir.path()))?;
     let earlier: Option<RunFile> = dir.read_json()?;
     if earlier.as_ref().is_some_and(|earlier| earlier.partition_rows == 0) {
         return Err(Error::usage(format!("{}: `partition_rows` is 0", dir.run_json().display())).hint(
@@ -181,7 +186,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         let telemetry = Telemetry::start(&args.telemetry, metrics.clone()).await?;
         let observer = telemetry.with(progress.clone());
         let resources = resources(args, choice.as_ref(), sandbox)?;
-        let calls = Arc::new(Calls::new(resources, journals, stop.clone(), observer).within(budget));
+        let cached = args.model.cached(choice.as_ref(), &sampling);
+        let reuse = args.reuse.open(&reused, cached.as_ref())?;
+        let calls = Calls::new(resources, journals, stop.clone(), observer).within(budget);
+        let calls = Arc::new(calls.reusing(reuse));
         let in_flight = in_flight(args, choice.as_ref());
         let engine = Arc::new(Engine {
             plan: plan.clone(),
@@ -202,7 +210,12 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         telemetry.finish();
         let outcome = outcome?;
         prices::write(&dir.prices_table(), &asking, &sampling.model, metrics.prices())?;
-        finish(&engine, &mut file, &outcome, &metrics, started)?;
+        let spending = match &batching {
+            // Answers that came in files were charged for as well.
+            Some(_) => Spending::of(engine.calls.journals(), &asking, Some(&metrics.spending()))?,
+            None => metrics.spending(),
+        };
+        finish(&engine, &mut file, &outcome, (spending, &metrics), started)?;
         if args.batch.export.is_some() && outcome.stopped.is_none() {
             return finish_export(batching.as_ref(), &file, &progress.pending(), quiet);
         }
@@ -211,6 +224,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             &file,
             dir.path(),
             &progress.pending(),
+            progress.reused(),
             choice.is_some_and(|choice| choice.bundled),
         )?;
         match outcome.stopped {
@@ -360,12 +374,11 @@ fn finish(
     engine: &Engine,
     file: &mut RunFile,
     outcome: &Outcome,
-    metrics: &Metrics,
+    (spending, metrics): (Spending, &Metrics),
     started: Instant,
 ) -> Result<()> {
     tables::write(engine, &outcome.counts)?;
-    let spending = metrics.spending().covering(engine.calls.journals());
-    file.cost = Cost::of(spending, metrics.prices());
+    file.cost = Cost::of(spending.covering(engine.calls.journals()), metrics.prices());
     file.calls = metrics.total();
     file.counts = outcome.counts.clone();
     file.state = if outcome.counts.pending() > 0 { State::Pending } else { State::Done };

@@ -9,6 +9,7 @@ use arrow_select::filter::filter_record_batch;
 
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
+use super::reuse::ReuseArgs;
 use super::run::interrupts;
 use super::{printable, reference, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
@@ -42,6 +43,7 @@ const REJECTED: &str = ".rejected.jsonl";
 #[command(after_help = "Examples:
   autocodegen stage solution.prompt --in seeds.jsonl --out messages.jsonl
   autocodegen stage solution.extract --in output.jsonl --out solution.jsonl
+  autocodegen stage probe --in solution.jsonl --out test_output.jsonl --reuse runs/synthesize
   autocodegen stage probe.capture,tests.prompt --in test_output.jsonl --out messages.parquet")]
 pub struct Args {
     /// Names of stages, as `explain` lists them, separated by commas.
@@ -66,6 +68,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
+    #[command(flatten)]
+    reuse: ReuseArgs,
 }
 
 /// Runs the command; exit code 1 when rows are pending.
@@ -73,6 +77,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let pipeline = Pipeline::load(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
+    let reused = args.reuse.runs(None)?;
     runtime()?.block_on(async {
         let wanted = selected(&pipeline, &args.names)?;
         let context = |sandbox| Context {
@@ -102,6 +107,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .filter(|stage| stage.requests.is_some())
             .map(|stage| Ok((stage.name.clone(), Journal::open(&journal.join(&*stage.name))?)))
             .collect::<Result<_>>()?;
+        let cached = args.model.cached(choice.as_ref(), &sampling);
+        let reuse = args.reuse.open(&reused, cached.as_ref())?;
         let resources = Resources {
             model_in_flight: choice
                 .as_ref()
@@ -117,7 +124,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         let progress = Arc::new(Progress::new(&plan, 0, true, metrics));
         progress.watch(resources.model.clone(), !quiet);
         let stop = Arc::new(Stop::default());
-        let calls = Arc::new(Calls::new(resources, journals, stop.clone(), progress.clone()));
+        let calls = Calls::new(resources, journals, stop.clone(), progress.clone());
+        let calls = Arc::new(calls.reusing(reuse));
         let interrupts = tokio::spawn(interrupts(stop.clone()));
         let counts = records(args, &plan, &calls).await;
         interrupts.abort();
@@ -134,6 +142,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         remove(&journal, |path| std::fs::remove_dir_all(path))?;
         if !quiet {
             tell(&plan, &counts);
+            let (replies, verdicts) = progress.reused();
+            if replies + verdicts > 0 {
+                eprintln!("reused {replies} replies and {verdicts} verdicts from other runs or the cache");
+            }
             let rejected = path_with(&args.output, REJECTED);
             if rejected.exists() {
                 eprintln!("rejected rows and their reasons are in {}", rejected.display());

@@ -16,7 +16,14 @@ use crate::plan::Plan;
 const REASONS: usize = 3;
 
 /// Prints the run's result to stdout, and what is pending and why to stderr.
-pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: &PendingCauses, bundled: bool) -> Result<()> {
+pub fn print(
+    plan: &Plan,
+    file: &RunFile,
+    dir: &Path,
+    pending: &PendingCauses,
+    reused: (u64, u64),
+    bundled: bool,
+) -> Result<()> {
     let mut text = format!(
         "{}\n\n{}\n\nmodel    {}\nsandbox  {}\ntime     {:.1} s\ndataset  {}\n",
         funnel(plan, file).trim_fmt(),
@@ -29,6 +36,12 @@ pub fn print(plan: &Plan, file: &RunFile, dir: &Path, pending: &PendingCauses, b
     let paid = file.cost.spending.tokens(None);
     if !bundled && paid.total() > 0 {
         text += &format!("cost     {}\n", money::spent(paid, file.cost.usd, &file.cost.prices));
+    }
+    if reused != (0, 0) {
+        text.push_str(&format!(
+            "reused   {} replies and {} verdicts of equal requests, from other runs or the cache: not asked again\n",
+            reused.0, reused.1
+        ));
     }
     if bundled {
         text.push_str(

@@ -224,9 +224,10 @@ mod tests {
             key: Key::of(&["k"]),
             stage: "a".into(),
             row: "r".into(),
+            language: "go".into(),
             sample: 0,
             sampling: Arc::new(Sampling { model: "m".into(), max_tokens: Some(100), ..Sampling::default() }),
-            messages: vec![Message { role: "user".into(), content: "x".repeat(bytes) }],
+            messages: vec![Message { role: "user".into(), content: "x".repeat(bytes) }].into(),
         }
     }
 
@@ -242,7 +243,7 @@ mod tests {
     /// Whether a call may be made now; `None` when it would have to wait.
     async fn admitted<'a>(budget: &'a Budget, stop: &Stop) -> Option<Option<Hold<'a>>> {
         let request = request(300);
-        tokio::time::timeout(std::time::Duration::from_millis(20), budget.admit(&request, stop)).await.ok()
+        tokio::time::timeout(std::time::Duration::from_millis(20), budget.admit(&request, 1, stop)).await.ok()
     }
 
     #[tokio::test]

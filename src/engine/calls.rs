@@ -1,7 +1,8 @@
-//! One call: journal, equal calls in flight, slot, retries, journal again.
+//! One call: journal, equal calls in flight, other runs and the cache, slot, retries, journal again.
 //!
 //! An answer counts only after it was handed to the journal's `write`; whatever happens later, it is not asked for again.
 
+mod reuse;
 mod samples;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use futures::future::{BoxFuture, Shared};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+pub use self::reuse::Reuse;
 use super::budget::Budget;
 use super::events::{Event, Observer};
 use super::stop::Stop;
@@ -67,6 +69,7 @@ pub struct Calls {
     model_slots: Semaphore,
     sandbox_slots: Semaphore,
     journals: HashMap<Arc<str>, Journal>,
+    reuse: Reuse,
     /// By stage too: an answer is journaled for the stage that asked, so another stage cannot share it.
     in_flight: Mutex<HashMap<(Arc<str>, Key), Pending>>,
     /// Whether the model answers one call with several samples, as far as is known.
@@ -94,6 +97,7 @@ impl Calls {
             sandbox_slots: Semaphore::new(resources.sandbox_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             resources,
             journals,
+            reuse: Reuse::default(),
             in_flight: Mutex::default(),
             gives_samples: AtomicBool::new(gives_samples),
             stop,
@@ -121,6 +125,16 @@ impl Calls {
     /// The journal of `stage`.
     pub fn journal(&self, stage: &str) -> Option<&Journal> {
         self.journals.get(stage)
+    }
+
+    /// Rows of one partition to have under way at once: enough for every slot, and for calls that wait for their next
+    /// try. The others cost no more than their requests.
+    pub fn rows_under_way(&self, resource: Resource) -> usize {
+        let slots = match resource {
+            Resource::Model => self.resources.model_in_flight,
+            Resource::Sandbox => self.resources.sandbox_in_flight,
+        };
+        slots.saturating_mul(4).max(64)
     }
 
     /// Makes everything journaled so far safe from a power cut.
@@ -165,7 +179,7 @@ impl Calls {
             Request::Model { sampling, messages } => Ok(request_key(sampling, messages, asker.sample)),
             Request::Sandbox { job, .. } => {
                 let identity = self.sandbox()?.identity(&job.language);
-                let job = serde_json::to_vec(job).map_err(|error| internal(&error))?;
+                let job = serde_json::to_vec(&**job).map_err(|error| internal(&error))?;
                 Ok(Key::of(&[identity.as_bytes(), &job]))
             }
         }
@@ -190,6 +204,9 @@ impl Calls {
     async fn ask(&self, asker: &Asker, request: Request, key: Key) -> Result<Arc<Answer>, Fault> {
         // Another asker may have been answered between our first look and this call's start.
         if let Some(answer) = self.find(asker, &request, key)? {
+            return Ok(answer);
+        }
+        if let Some(answer) = self.reused(asker, &request, key)? {
             return Ok(answer);
         }
         let result = match request {
@@ -240,8 +257,9 @@ impl Calls {
                 let count = count();
                 let hold = self.budget.admit(request, count, &self.stop).await.ok_or_else(stopped)?;
                 let call = model.ask_samples(request, count);
-                let asked = self.told(asker, Resource::Model, call, tokens_of).await;
-                hold.settle(charged(&asked, tokens_of), asked.as_ref().map_or(0, Vec::len));
+                let charge = |replies: &Vec<Reply>| tokens_of(replies);
+                let asked = self.told(asker, Resource::Model, call, charge).await;
+                hold.settle(charged(&asked, charge), asked.as_ref().map_or(0, Vec::len));
                 asked
             };
             attempt.boxed()
@@ -264,6 +282,7 @@ impl Calls {
             recorder.record(&recorded, messages).map_err(|error| self.broken(error))?;
         }
         self.write_down(asker, key, &recorded)?;
+        self.reuse.keep(key, &recorded);
         Ok(Answer::Model(recorded.answer))
     }
 
@@ -358,12 +377,13 @@ fn recorded<A>(asker: &Asker, key: Key, attempts: u32, answer: A) -> Recorded<A>
         language: asker.language.clone(),
         sample: asker.sample,
         attempts,
+        reused: false,
         answer,
     }
 }
 
 /// What replies are charged, all together.
-fn tokens_of(replies: &Vec<Reply>) -> Tokens {
+fn tokens_of(replies: &[Reply]) -> Tokens {
     replies.iter().fold(Tokens::default(), |mut sum, reply| {
         sum += reply.tokens();
         sum

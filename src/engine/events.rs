@@ -43,6 +43,8 @@ pub enum Event<'a> {
     },
     /// An answer was found in the journal.
     Found(Resource),
+    /// An answer was found in another run or the user's cache, and is in the journal now.
+    Reused(Resource),
     /// A call failed and will be tried again.
     Retry {
         /// Stage that asks.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 
 use super::calls::{Asker, Calls};
 use super::counts::Counts;
@@ -14,7 +15,7 @@ use crate::error::{Error, Fault, Result};
 use crate::frame::rejects::{RejectedRow, rows_as_json};
 use crate::frame::schema::{ID, LANGUAGE, batch_of, columns_where, strings};
 use crate::plan::Plan;
-use crate::stages::{Answer, Change, Effect, Request, Stage, Work};
+use crate::stages::{Answer, Change, Effect, Request, Resource, Stage, Work};
 
 /// Most requests that follow one another for one request of a row: a stage that never has enough is a defect.
 const MOST_ROUNDS: usize = 8;
@@ -94,6 +95,8 @@ async fn ask(
     let ids = strings(&step.batch, ID)?.clone();
     let languages = strings(&step.batch, LANGUAGE)?.clone();
     let batch = &step.batch.clone();
+    let resource = stage.requests.map_or(Resource::Model, |(resource, _)| resource);
+    // Made when their turn comes: a row that waits is no more than its requests.
     let rows = requests.into_iter().enumerate().map(|(row, requests)| {
         let asker = Asker {
             stage: stage.name.clone(),
@@ -101,12 +104,14 @@ async fn ask(
             language: languages.value(row).to_owned(),
             sample: 0,
         };
-        ask_row(effect, batch, row, asker, requests, calls)
+        async move { (row, ask_row(effect, batch, row, asker, requests, calls).await) }
     });
-    let rows: Vec<_> = rows.collect();
+    let mut results: Vec<_> =
+        stream::iter(rows).buffer_unordered(calls.rows_under_way(resource)).collect().await;
+    results.sort_unstable_by_key(|(row, _)| *row);
     let mut answered = Vec::new();
     let mut kept = Vec::new();
-    for (row, result) in join_all(rows).await.into_iter().enumerate() {
+    for (row, result) in results {
         let tally = step.counts.tally(&stage.name, languages.value(row));
         kept.push(result.is_ok());
         match result {

@@ -230,7 +230,7 @@ impl Observer for Metrics {
                     *stage.retries.entry(fault.cause).or_default() += 1;
                 }
             }
-            Event::Stage { .. } | Event::Found(_) | Event::Pending { .. } => {}
+            Event::Stage { .. } | Event::Found(_) | Event::Reused(_) | Event::Pending { .. } => {}
         }
     }
 }

@@ -57,6 +57,9 @@ pub struct Spending {
 struct Record {
     #[serde(default)]
     language: String,
+    /// Taken over from elsewhere: paid for there.
+    #[serde(default)]
+    reused: bool,
     answer: Tokens,
 }
 
@@ -89,7 +92,9 @@ impl Spending {
                         "the run directory was written by another version of autocodegen: use a new --out",
                     )
                 })?;
-                spending.add(stage, &record.language, record.answer);
+                if !record.reused {
+                    spending.add(stage, &record.language, record.answer);
+                }
                 Ok(())
             })?;
         }

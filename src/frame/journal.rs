@@ -13,22 +13,33 @@
 //!   (plus the time of the sync that is under way); [`Journal::sync`] waits for it.
 //!
 //! A key may be appended again; the newest record is found, and all are kept.
+//!
+//! When a run ends, [`Journal::compact`] makes Parquet files of a table out of the segments and deletes them. Those
+//! files are the source then: everything here finds records in them as it does in segments (the `files` module says
+//! where they are, the `part` module how a row is found). A run that goes on appends to new segments.
 
 mod active;
+mod closed;
+mod columns;
+mod compact;
+mod files;
 mod index;
+mod part;
 mod segment;
+mod shared;
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use self::active::Active;
-use self::index::Index;
-use self::segment::{MAX_PAYLOAD, Records, Step, damaged, encode, read_payload};
+use self::closed::segment_records;
+pub use self::columns::{REPLIES, Table, VERDICTS};
+pub use self::files::{table_files, tidy_table};
+use self::segment::{MAX_PAYLOAD, encode, read_payload};
+use self::shared::{Shared, State};
 use crate::error::{Error, Result};
 use crate::frame::atomic;
 use crate::frame::key::Key;
@@ -36,18 +47,21 @@ use crate::frame::key::Key;
 /// Longest wait between an append and the start of the sync that covers it.
 pub const SYNC_DELAY: Duration = Duration::from_millis(5);
 
-/// When a segment is full.
+/// When a segment is full, and a part that segments are compacted into.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentLimits {
     /// Most records in a segment; the active segment's index in memory grows with it.
     pub records: u64,
     /// A segment that has reached this many bytes takes no further record.
     pub bytes: u64,
+    /// A part with this many records takes no further segment. One with fewer than a quarter is written again together
+    /// with what came after it: a run that was resumed a thousand times has not a thousand files.
+    pub part_records: u64,
 }
 
 impl Default for SegmentLimits {
     fn default() -> Self {
-        Self { records: 65_536, bytes: 64 << 20 }
+        Self { records: 65_536, bytes: 64 << 20, part_records: 262_144 }
     }
 }
 
@@ -55,30 +69,6 @@ impl Default for SegmentLimits {
 pub struct Journal {
     shared: Arc<Shared>,
     syncer: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    dir: PathBuf,
-    limits: SegmentLimits,
-    state: Mutex<State>,
-    /// Signalled when there is something to sync, or when the journal is dropped.
-    wake: Condvar,
-    /// Locked after `state` where both are needed.
-    closed: RwLock<Vec<Closed>>,
-}
-
-struct State {
-    /// The segment that grows; `None` in a journal opened for reading that has no segment.
-    active: Option<Active>,
-    unsynced: bool,
-    dropped: bool,
-    /// A failed sync or an append that could not be taken back: what is on disk is unknown, nothing may follow.
-    failed: Option<(io::ErrorKind, String)>,
-}
-
-struct Closed {
-    path: PathBuf,
-    index: Index,
 }
 
 impl Journal {
@@ -100,12 +90,7 @@ impl Journal {
     pub fn open_with(dir: &Path, limits: SegmentLimits) -> Result<Self> {
         fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
         atomic::remove_leftovers(dir)?;
-        let mut shared = Shared::open(dir, limits, true)?;
-        let state = shared.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if state.active.is_none() {
-            state.active = Some(Active::create(dir, 0)?);
-        }
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::open(dir, limits, true)?);
         let syncer = std::thread::Builder::new()
             .name("journal-sync".into())
             .spawn({
@@ -119,7 +104,7 @@ impl Journal {
     /// Opens the journal in `dir` for look-ups only: another run's, which may still be growing.
     ///
     /// A record at the end that is not whole is left alone and not seen; a directory that does not exist is an empty
-    /// journal. Index files that are missing are written here too.
+    /// journal. What is appended later by its owner is not seen, unless the owner compacts it. Nothing is written.
     ///
     /// # Errors
     /// Those of [`Journal::open`].
@@ -135,9 +120,10 @@ impl Journal {
     /// can be used on, except after a failed sync: then every later call that writes fails too.
     pub fn append(&self, key: Key, payload: &[u8]) -> Result<()> {
         if payload.len() > MAX_PAYLOAD {
-            let (length, dir) = (payload.len(), self.shared.dir.display());
             return Err(Error::usage(format!(
-                "a record of {length} bytes is too long for the journal {dir}"
+                "a record of {} bytes is too long for the journal {}",
+                payload.len(),
+                self.shared.place().dir.display()
             )));
         }
         if self.syncer.is_none() {
@@ -171,25 +157,48 @@ impl Journal {
     /// The payload of the newest record of `key`.
     ///
     /// # Errors
-    /// I/O errors, and a damaged record, with file and offset.
+    /// I/O errors, and a damaged record, with file and place.
     pub fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+        Ok(self.locate(key)?.map(|(payload, _)| payload))
+    }
+
+    /// The payload of the newest record of `key`, and the file that it is in.
+    ///
+    /// # Errors
+    /// Those of [`Journal::get`].
+    pub fn locate(&self, key: &Key) -> Result<Option<(Vec<u8>, PathBuf)>> {
+        self.reading(|| self.find(key))
+    }
+
+    /// Reads once more after an error, if this journal is only read and its owner has replaced files meanwhile.
+    fn reading<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        let found = read();
+        if found.is_err() && self.syncer.is_none() && self.shared.reread()? {
+            return read();
+        }
+        found
+    }
+
+    fn find(&self, key: &Key) -> Result<Option<(Vec<u8>, PathBuf)>> {
         let state = self.shared.lock();
         if let Some(active) = &state.active
             && let Some(offset) = active.offsets.get(key).copied()
         {
             let (file, path, end) = (active.file.clone(), active.path.clone(), active.end);
             drop(state);
-            return read_payload(&file, &path, offset, end, key).map(Some);
+            return read_payload(&file, &path, offset, end, key).map(|payload| Some((payload, path)));
         }
         drop(state);
-        let closed = self.shared.closed.read().unwrap_or_else(PoisonError::into_inner);
-        for Closed { path, index } in closed.iter().rev() {
-            if let Some(offset) = index.find(key)? {
-                let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
-                return read_payload(&file, path, offset, index.length, key).map(Some);
+        let mut found = None;
+        for closed in self.shared.closed().iter().rev() {
+            if let Some(place) = closed.index().find(key)? {
+                found = Some((closed.clone(), place));
+                break;
             }
         }
-        Ok(None)
+        let Some((closed, place)) = found else { return Ok(None) };
+        let payload = closed.read(key, place, &self.shared.blocks)?;
+        Ok(Some((payload, closed.path().to_owned())))
     }
 
     /// Whether there is a record of `key`.
@@ -200,13 +209,14 @@ impl Journal {
         if self.shared.lock().active.as_ref().is_some_and(|active| active.offsets.contains_key(key)) {
             return Ok(true);
         }
-        let closed = self.shared.closed.read().unwrap_or_else(PoisonError::into_inner);
-        for segment in closed.iter().rev() {
-            if segment.index.find(key)?.is_some() {
-                return Ok(true);
+        self.reading(|| {
+            for closed in self.shared.closed().iter().rev() {
+                if closed.index().find(key)?.is_some() {
+                    return Ok(true);
+                }
             }
-        }
-        Ok(false)
+            Ok(false)
+        })
     }
 
     /// Waits until everything appended so far is on disk.
@@ -224,9 +234,8 @@ impl Journal {
     /// Number of records; a key that was appended twice counts twice.
     pub fn len(&self) -> u64 {
         let state = self.shared.lock();
-        let closed = self.shared.closed.read().unwrap_or_else(PoisonError::into_inner);
         let active = state.active.as_ref().map_or(0, |active| active.records);
-        closed.iter().map(|segment| segment.index.records).sum::<u64>() + active
+        self.shared.closed().iter().map(|closed| closed.index().records).sum::<u64>() + active
     }
 
     /// Whether there is no record.
@@ -238,30 +247,22 @@ impl Journal {
     /// left out.
     ///
     /// # Errors
-    /// Those of `visit`, I/O errors, and a damaged record, with file and offset.
+    /// Those of `visit`, I/O errors, and a damaged record, with file and place.
     pub fn for_each(&self, visit: &mut dyn FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
-        let mut segments: Vec<(PathBuf, u64)> = Vec::new();
-        {
+        if self.syncer.is_none() {
+            self.shared.reread()?;
+        }
+        let (active, closed) = {
             let state = self.shared.lock();
-            let closed = self.shared.closed.read().unwrap_or_else(PoisonError::into_inner);
-            segments.extend(closed.iter().map(|segment| (segment.path.clone(), segment.index.length)));
-            segments.extend(state.active.as_ref().map(|active| (active.path.clone(), active.end)));
-        }
-        for (path, end) in segments {
-            let mut records = Records::open(&path, end)?;
-            loop {
-                match records.step()? {
-                    Step::Record { key, payload, .. } => visit(key, payload)?,
-                    Step::End => break,
-                    Step::Bad { offset } => return Err(damaged(&path, offset)),
-                }
-            }
-        }
-        Ok(())
+            let active = state.active.as_ref().map(|active| (active.path.clone(), active.end));
+            (active, self.shared.closed().clone())
+        };
+        closed.iter().try_for_each(|closed| closed.for_each(visit))?;
+        active.map_or(Ok(()), |(path, end)| segment_records(&path, end, visit))
     }
 
     fn read_only(&self) -> Error {
-        Error::usage(format!("the journal {} is open for reading only", self.shared.dir.display()))
+        Error::usage(format!("the journal {} is open for reading only", self.shared.place().dir.display()))
     }
 }
 
@@ -274,121 +275,4 @@ impl Drop for Journal {
             let _ = syncer.join();
         }
     }
-}
-
-impl Shared {
-    fn open(dir: &Path, limits: SegmentLimits, writable: bool) -> Result<Self> {
-        let mut closed = Vec::new();
-        let mut active = None;
-        let mut segments = segments(dir)?.into_iter().peekable();
-        while let Some((number, path)) = segments.next() {
-            if segments.peek().is_some() {
-                closed.push(Closed { index: Index::open(&path)?, path });
-            } else {
-                active = Active::open(number, path, writable)?;
-            }
-        }
-        let state = State { active, unsynced: false, dropped: false, failed: None };
-        Ok(Self {
-            dir: dir.to_owned(),
-            limits,
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-            closed: RwLock::new(closed),
-        })
-    }
-
-    /// The state. No code that holds it can panic half-way through a change, so poison is no news.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refuse_after_failure(&self, state: &State) -> Result<()> {
-        match &state.failed {
-            Some((kind, message)) => {
-                Err(Error::io("sync", &self.dir, io::Error::new(*kind, message.clone())))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Closes the active segment if it is full and starts the next.
-    ///
-    /// The index file and the next segment exist before anything changes here, so after an error the same
-    /// segment is still the active one.
-    fn close_full_segment(&self, state: &mut State) -> Result<()> {
-        let Some(active) = &mut state.active else { return Ok(()) };
-        if active.records < self.limits.records && active.end < self.limits.bytes {
-            return Ok(());
-        }
-        if let Err(error) = active.file.sync_data() {
-            state.failed = Some((error.kind(), error.to_string()));
-            return self.refuse_after_failure(state);
-        }
-        let index = Index::write(&active.path, active.end, active.records, &active.offsets)?;
-        let next = Active::create(&self.dir, active.number + 1)?;
-        let full = std::mem::replace(active, next);
-        let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
-        closed.push(Closed { path: full.path, index });
-        Ok(())
-    }
-
-    /// Syncs a segment. After a failure the kernel may have dropped what it could not write, and a second sync
-    /// would succeed without it: so the failure is remembered.
-    fn sync_file(&self, file: &File) -> Result<()> {
-        let Err(error) = file.sync_data() else { return Ok(()) };
-        tracing::error!("cannot sync the journal {}: {error}", self.dir.display());
-        let mut state = self.lock();
-        state.failed = Some((error.kind(), error.to_string()));
-        self.refuse_after_failure(&state)
-    }
-
-    /// The body of the syncing thread: after the first append, waits a moment for others to join, then syncs.
-    fn sync_in_groups(&self) {
-        loop {
-            let mut state = self.lock();
-            while !state.unsynced && !state.dropped {
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            if !state.dropped {
-                drop(state);
-                std::thread::sleep(SYNC_DELAY);
-                state = self.lock();
-            }
-            let last = state.dropped;
-            let file = state.active.as_ref().map(|active| active.file.clone());
-            let unsynced = std::mem::take(&mut state.unsynced);
-            drop(state);
-            if let Some(file) = file
-                && unsynced
-                && self.sync_file(&file).is_err()
-            {
-                return;
-            }
-            if last {
-                return;
-            }
-        }
-    }
-}
-
-/// The segments in `dir` by number.
-fn segments(dir: &Path) -> Result<Vec<(u32, PathBuf)>> {
-    let failed = |error| Error::io("read", dir, error);
-    let mut segments = Vec::new();
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(segments),
-        Err(error) => return Err(failed(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("segment-")?.strip_suffix(".log"));
-        if let Some(number) = number.and_then(|number| number.parse().ok()) {
-            segments.push((number, entry.path()));
-        }
-    }
-    segments.sort_unstable();
-    Ok(segments)
 }

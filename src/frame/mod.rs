@@ -1,6 +1,7 @@
 //! Frames on disk: schema, ingest, records, parts, journal, tables.
 
 pub mod atomic;
+pub mod cache;
 pub mod columns;
 mod contained;
 pub mod dataset;

@@ -23,6 +23,9 @@ pub struct Recorded<A> {
     /// Attempts it took, faults included.
     #[serde(default = "one")]
     pub attempts: u32,
+    /// Whether it was found in another run or the cache: not asked, and not paid, by this run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
     /// The answer.
     pub answer: A,
 }

@@ -3,11 +3,12 @@
 //! ```text
 //! run.json  run.lock
 //! pipeline.toml                                the pipeline as it was last run
-//! journal/<stage>/                             answers, see `frame::journal`
+//! journal/<stage>/                             answers that are not in replies/ or verdicts/ yet, see `frame::journal`
 //! stages/<stage>/part-00042.parquet            sealed rows
 //! stages/<stage>/rejected-00042.parquet        sealed rejects of the same part; written before it
 //! templates/<hash>/<step>/<language>.txt       every set of templates used; run.json says which one is current
-//! dataset/ rejected/ replies/ verdicts/        tables, see `frame::dataset`
+//! dataset/ rejected/                           tables, see `frame::dataset`
+//! replies/ verdicts/                           tables that journals are compacted into, and found in
 //! stages.parquet prices.parquet                the tables of row counts and of prices
 //! batches/                                     requests in files, see `llm::batch`
 //! command.json                                 the last command line, for commands that go on with the run
@@ -55,7 +56,9 @@ impl RunDir {
             let dir = run.root.join(name);
             fs::create_dir_all(&dir).map_err(|error| Error::io("create", &dir, error))?;
         }
-        atomic::remove_leftovers(&run.root)?;
+        for dir in [run.root.clone(), run.replies(), run.verdicts()] {
+            atomic::remove_leftovers(&dir)?;
+        }
         let stages = run.root.join("stages");
         for entry in fs::read_dir(&stages).map_err(|error| Error::io("read", &stages, error))? {
             let entry = entry.map_err(|error| Error::io("read", &stages, error))?;
@@ -96,6 +99,25 @@ impl RunDir {
         Ok(self.root.join("journal").join(check_stage_name(stage)?))
     }
 
+    /// The journals of all stages that have one.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn journals(&self) -> Result<Vec<PathBuf>> {
+        let dir = self.root.join("journal");
+        let failed = |error| Error::io("read", &dir, error);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed));
+        let mut paths = paths.collect::<Result<Vec<_>>>()?;
+        paths.retain(|path| path.is_dir());
+        paths.sort();
+        Ok(paths)
+    }
+
     /// The directory of a stage's sealed parts.
     ///
     /// # Errors
@@ -130,12 +152,12 @@ impl RunDir {
         self.root.join("rejected")
     }
 
-    /// The journals' model replies as a table.
+    /// The table that journals of model replies are compacted into.
     pub fn replies(&self) -> PathBuf {
         self.root.join("replies")
     }
 
-    /// The journals' sandbox verdicts as a table.
+    /// The table that journals of sandbox verdicts are compacted into.
     pub fn verdicts(&self) -> PathBuf {
         self.root.join("verdicts")
     }

@@ -12,7 +12,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, Result};
 
@@ -28,6 +29,14 @@ pub(super) struct TableFile<W: Write + Send> {
     writer: ArrowWriter<W>,
 }
 
+/// How the rows of a file are cut into pages, so that a few of them can be read alone.
+pub(super) struct Pages {
+    /// Rows of a page.
+    pub(super) rows: usize,
+    /// Columns whose values hardly repeat: they get no dictionary, which would be read with every page.
+    pub(super) distinct: &'static [&'static str],
+}
+
 impl<W: Write + Send> TableFile<W> {
     /// Starts writing to `file`; `path` is its name in errors.
     pub(super) fn create(
@@ -36,15 +45,35 @@ impl<W: Write + Send> TableFile<W> {
         schema: &SchemaRef,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
+        Self::create_paged(file, path, schema, metadata, None)
+    }
+
+    /// [`TableFile::create`] for files that single rows are looked up in.
+    pub(super) fn create_paged(
+        file: W,
+        path: &Path,
+        schema: &SchemaRef,
+        metadata: &BTreeMap<String, String>,
+        pages: Option<Pages>,
+    ) -> Result<Self> {
         let metadata = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
         let level = ZstdLevel::try_new(3).map_err(|error| unwritable(path, error))?;
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_created_by("autocodegen".into())
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_key_value_metadata(Some(metadata.collect()))
-            .build();
-        let writer = ArrowWriter::try_new(file, bare(schema), Some(properties));
+            .set_key_value_metadata(Some(metadata.collect()));
+        if let Some(pages) = pages {
+            properties = properties
+                .set_data_page_row_count_limit(pages.rows)
+                // The limit is looked at after every batch of this many values.
+                .set_write_batch_size(pages.rows)
+                .set_statistics_enabled(EnabledStatistics::Chunk);
+            for name in pages.distinct {
+                properties = properties.set_column_dictionary_enabled(ColumnPath::from(*name), false);
+            }
+        }
+        let writer = ArrowWriter::try_new(file, bare(schema), Some(properties.build()));
         Ok(Self { path: path.to_owned(), writer: writer.map_err(|error| unwritable(path, error))? })
     }
 

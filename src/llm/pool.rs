@@ -109,6 +109,18 @@ impl Pool {
         }
     }
 
+    /// The addresses of all endpoints, in the same order however they were named.
+    pub fn address(&self) -> String {
+        let mut urls: Vec<&str> = self.endpoints.iter().map(|endpoint| endpoint.base_url()).collect();
+        urls.sort_unstable();
+        urls.join(" ")
+    }
+
+    /// Whether an endpoint is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.is_local())
+    }
+
     /// Checks every endpoint before anything is paid for; those that cannot serve are left out with a warning.
     ///
     /// # Errors

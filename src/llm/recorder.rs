@@ -120,6 +120,7 @@ mod tests {
             language: "go".into(),
             sample: 0,
             attempts: 1,
+            reused: false,
             answer: Reply { output: format!("line\n\u{2028}{row}"), latency_ms: 7, ..Reply::default() },
         }
     }

@@ -146,11 +146,11 @@ impl Recording {
 /// The reply of a line and what it answers, or `None` where the line records something else.
 fn parse_line(line: &[u8]) -> serde_json::Result<Option<(Recorded<Reply>, Option<Key>)>> {
     let Conversation { conversation } = serde_json::from_slice(line)?;
-    let Recorded { key, stage, row, language, sample, attempts, answer } =
+    let Recorded { key, stage, row, language, sample, attempts, reused, answer } =
         serde_json::from_slice::<Recorded<Box<RawValue>>>(line)?;
     match serde_json::from_str(answer.get()) {
         Ok(answer) => {
-            let recorded = Recorded { key, stage, row, language, sample, attempts, answer };
+            let recorded = Recorded { key, stage, row, language, sample, attempts, reused, answer };
             Ok(Some((recorded, conversation)))
         }
         Err(_) if serde_json::from_str::<RecordedVerdict>(answer.get()).is_ok() => Ok(None),
@@ -249,6 +249,7 @@ mod tests {
             language: "python".into(),
             sample,
             attempts: 2,
+            reused: false,
             answer: Reply {
                 output: output.into(),
                 finish_reason: "stop".into(),

@@ -120,8 +120,8 @@ pub enum Request {
     },
     /// A program to run.
     Sandbox {
-        /// The program.
-        job: Job,
+        /// The program. Boxed: requests that wait are many.
+        job: Box<Job>,
         /// Longest stdout and stderr to hand back, bytes each. The journal has all of it: a partition of programs
         /// that print megabytes would not fit into memory.
         keep_bytes: usize,

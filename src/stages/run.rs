@@ -95,7 +95,7 @@ impl Effect for Run {
                     stdin: String::new(),
                     variation: 0,
                 };
-                Request::Sandbox { job, keep_bytes: self.keep_bytes }
+                Request::Sandbox { job: Box::new(job), keep_bytes: self.keep_bytes }
             };
             tests.iter().map(job).collect()
         });

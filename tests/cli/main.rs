@@ -78,6 +78,7 @@ impl Place {
         let mut command = Command::new(cargo_bin!("autocodegen"));
         command.current_dir(self.0.path()).args(args.split_whitespace()).stdin(Stdio::null());
         command.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").env_remove("AUTOCODEGEN_LOG");
+        command.env("AUTOCODEGEN_CACHE", "off");
         command
     }
 

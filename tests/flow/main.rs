@@ -39,7 +39,15 @@ fn request(n: usize) -> ChatRequest {
     let sampling = Arc::new(Sampling { model: "m".into(), ..Sampling::default() });
     let messages = vec![Message { role: "user".into(), content: format!("prompt {n}") }];
     let key = request_key(&sampling, &messages, 0);
-    ChatRequest { key, stage: "s.reply".into(), row: n.to_string(), sample: 0, sampling, messages }
+    ChatRequest {
+        key,
+        stage: "s.reply".into(),
+        row: n.to_string(),
+        language: "go".into(),
+        sample: 0,
+        sampling,
+        messages: messages.into(),
+    }
 }
 
 /// Asks `rows` requests the way the engine does: at most as many at once as the pool takes, each tried again after faults.

@@ -98,7 +98,11 @@ impl Calls {
         let mut missing = Vec::new();
         for (asker, key) in samples {
             // Another asker may have been answered between our first look and this call's start.
-            match self.find(asker, request, *key) {
+            let found = match self.find(asker, request, *key) {
+                Ok(None) => self.reused(asker, request, *key),
+                found => found,
+            };
+            match found {
                 Ok(Some(answer)) => drop(answers.insert(*key, Ok(answer))),
                 Ok(None) => missing.push((asker.clone(), *key)),
                 Err(fault) => drop(answers.insert(*key, Err(fault))),

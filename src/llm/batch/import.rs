@@ -145,6 +145,7 @@ impl Import<'_, '_> {
 /// The journal record of an answer.
 fn payload(asked: Asked, answer: Reply) -> Result<Vec<u8>> {
     let Asked { key, stage, row, language, sample } = asked;
-    let recorded = Recorded { key: Some(key), stage, row, language, sample, attempts: 1, answer };
+    let recorded =
+        Recorded { key: Some(key), stage, row, language, sample, attempts: 1, reused: false, answer };
     serde_json::to_vec(&recorded).map_err(|error| Error::environment(format!("the answer to {key}: {error}")))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::frame::journal::Journal;
 use crate::frame::key::Key;
 use crate::frame::recorded::Recorded;
@@ -92,13 +92,8 @@ impl Answers {
         {
             self.models.push(model.model);
         }
-        let folder = path.join("journal");
-        let failed = |error| Error::io("read", &folder, error);
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let stage = entry.map_err(failed)?.path();
-            if stage.is_dir() {
-                self.journals.push(Journal::open_read_only(&stage)?);
-            }
+        for stage in run.journals()? {
+            self.journals.push(Journal::open_read_only(&stage)?);
         }
         Ok(())
     }
