@@ -335,7 +335,7 @@ fn a_kill_while_compacting_loses_nothing() {
         child.wait().unwrap();
         let mut rest = String::new();
         reader.read_to_string(&mut rest).unwrap();
-        last = rest.split_inclusive('\n').filter_map(number).last().unwrap_or(last);
+        last = rest.split_inclusive('\n').filter_map(number).next_back().unwrap_or(last);
 
         unfinished += usize::from(run.segments() > 0);
         let reader = Journal::open_read_only(&run.dir()).unwrap();
