@@ -167,7 +167,7 @@ async fn what_is_not_recorded_is_said_so() {
 async fn every_fault_is_what_it_says() {
     let expected = [
         ("500", "server_error"),
-        ("503", "server_error"),
+        ("503", "overloaded"),
         ("429", "rate_limited"),
         ("reset", "connection"),
         ("truncate", "malformed_reply"),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use super::limits::{Remaining, Told};
+use super::limits::{Left, Told};
 use super::status::{EndpointStatus, Wait};
 use crate::error::Fault;
 use crate::retry::Backoff;
@@ -25,8 +25,6 @@ const LEAST: f64 = 1.0 / 16.0;
 const FAULTS: u32 = 8;
 /// Shortest and longest first and last wait of the breaker, and of refusals that do not say for how long.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Longest wait for a limit that no call was refused for yet: headers may be wrong.
-const LONGEST_RESET: Duration = Duration::from_secs(60);
 /// How much one answer counts in running means.
 const NEW: f64 = 0.05;
 /// Tokens of a byte of prompt and of a reply, before the first answers tell.
@@ -126,10 +124,8 @@ pub(super) struct Gate {
     lowered: Option<Instant>,
     shut: Option<Instant>,
     pauses: Backoff,
-    /// When the call was sent whose response last told what is left.
-    told_last: Option<Instant>,
-    requests_left: Option<(u64, Instant)>,
-    tokens_left: Option<(u64, Instant)>,
+    requests_left: Left,
+    tokens_left: Left,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
     /// Cells still to be taken out of the buckets for the call that is next.
@@ -159,9 +155,8 @@ impl Gate {
             lowered: None,
             shut: None,
             pauses: pauses(),
-            told_last: None,
-            requests_left: None,
-            tokens_left: None,
+            requests_left: Left::default(),
+            tokens_left: Left::default(),
             requests: limits.requests_per_min.map(|limit| Bucket::new(limit, now)),
             tokens: limits.tokens_per_min.map(|limit| Bucket::new(limit, now)),
             owed: None,
@@ -236,15 +231,12 @@ impl Gate {
         let in_flight = self.in_flight as u64;
         // Calls in flight may be counted by the endpoint already or not: what is left may be less by as many.
         let used_up = [
-            (&self.requests_left, in_flight),
-            (&self.tokens_left, in_flight * u64::from(tokens) + u64::from(tokens) - 1),
+            (self.requests_left, in_flight),
+            (self.tokens_left, in_flight * u64::from(tokens) + u64::from(tokens) - 1),
         ];
         for (left, spoken_for) in used_up {
-            if let Some((left, reset)) = left
-                && now < *reset
-                && spoken_for >= *left
-            {
-                return Err(Closed { until: Some(*reset), why: Why::UsedUp });
+            if let Some(reset) = left.used_up(spoken_for, now) {
+                return Err(Closed { until: Some(reset), why: Why::UsedUp });
             }
         }
         self.pay(tokens, now).map_err(|until| Closed { until: Some(until), why: Why::Stated })?;
@@ -280,12 +272,9 @@ impl Gate {
     pub(super) fn leave(&mut self, begun: Begun, ending: &Ending, told: Told, now: Instant) {
         let was_full = self.in_flight + 1 >= self.limit as usize;
         self.in_flight -= 1;
-        // Responses may overtake each other; what an earlier call was told is old news.
-        if told != Told::default() && self.told_last.is_none_or(|last| begun.at >= last) {
-            self.told_last = Some(begun.at);
-            let until = |Remaining { left, reset }| (left, now + reset.min(LONGEST_RESET));
-            self.requests_left = told.requests.map(until);
-            self.tokens_left = told.tokens.map(until);
+        if told != Told::default() {
+            self.requests_left.hear(told.requests, begun.at, now);
+            self.tokens_left.hear(told.tokens, begun.at, now);
         }
         match ending {
             Ending::Answered { bytes, tokens } => {
@@ -398,9 +387,9 @@ impl Gate {
             Breaker::Closed => None,
         };
         let used_up =
-            [self.requests_left, self.tokens_left].into_iter().flatten().filter(|(left, _)| *left == 0);
+            [self.requests_left, self.tokens_left].into_iter().filter_map(|left| left.used_up(0, now));
         let waits = [broken, self.shut.map(|until| (Some(until), Why::RateLimited))].into_iter().flatten();
-        let mut waits = waits.chain(used_up.map(|(_, reset)| (Some(reset), Why::UsedUp)));
+        let mut waits = waits.chain(used_up.map(|reset| (Some(reset), Why::UsedUp)));
         let wait = waits
             .find(|(until, _)| until.is_none_or(|until| now < until))
             .map(|(until, why)| Wait { why: self.words(why), left: until.map(|until| until - now) });

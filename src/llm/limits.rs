@@ -4,6 +4,10 @@
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
+use tokio::time::Instant;
+
+/// Longest wait for a limit that no call was refused for yet: headers may be wrong.
+const LONGEST_RESET: Duration = Duration::from_secs(60);
 
 /// What is left of an endpoint's limits, as far as it tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +38,43 @@ impl Told {
             requests: remaining("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
             tokens: remaining("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
         }
+    }
+}
+
+/// What is left of one limit as far as is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Left(Option<Heard>);
+
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    left: u64,
+    /// When the limit is whole again.
+    reset: Instant,
+    /// When this was told.
+    at: Instant,
+}
+
+impl Left {
+    /// Takes in what the response to a call that was begun at `begun` tells `now`.
+    ///
+    /// Responses overtake each other. A call that was under way when the last word came may have been counted before it or
+    /// after: the lower of both counts. So does what a newer call says, and the lower word holds for one round trip at most.
+    pub(super) fn hear(&mut self, told: Option<Remaining>, begun: Instant, now: Instant) {
+        let told = told.map(|Remaining { left, reset }| Heard {
+            left,
+            reset: now + reset.min(LONGEST_RESET),
+            at: now,
+        });
+        match (self.0, told) {
+            (Some(last), Some(told)) if begun < last.at && told.left >= last.left && now < last.reset => {}
+            (Some(last), None) if begun < last.at => {}
+            _ => self.0 = told,
+        }
+    }
+
+    /// When the limit is whole again, if it takes no more than `spoken_for` until then.
+    pub(super) fn used_up(&self, spoken_for: u64, now: Instant) -> Option<Instant> {
+        self.0.filter(|heard| now < heard.reset && spoken_for >= heard.left).map(|heard| heard.reset)
     }
 }
 

@@ -2,8 +2,13 @@
 
 use super::*;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 19] = [
     "run",
+    "estimate",
+    "models",
+    "cache",
+    "cache ls",
+    "cache prune",
     "explain",
     "stage",
     "sandbox",
@@ -100,7 +105,9 @@ fn a_dry_run_says_what_would_be_asked_and_sends_nothing() {
     let sent = chats.iter().flat_map(|asked| asked["messages"].as_array().unwrap());
     let characters: usize = sent.map(|message| message["content"].as_str().unwrap().chars().count()).sum();
     assert_eq!(numbers[1], characters as u64);
-    let first = chats.iter().map(chat_server::prompt_of).find(|prompt| dry.stdout.contains(*prompt));
+    // The body is shown as JSON.
+    let shown = |prompt: &&str| dry.stdout.contains(&serde_json::to_string(prompt).unwrap());
+    let first = chats.iter().map(chat_server::prompt_of).find(shown);
     assert!(first.is_some(), "the prompt shown is none that a run sends");
 }
 

@@ -97,7 +97,7 @@ fn metrics_tell_of_calls_tokens_retries_and_money_while_the_run_works() {
     assert_eq!(calls["retries"], json!({"server_error": 1}));
     assert!(calls["p50_ms"].as_u64().unwrap() >= 400 && calls["in_flight_max"] == 3, "{calls}");
     assert_eq!(calls["usd"].as_f64().map(|usd| (usd * 1e6).round()), Some(180_000.0));
-    assert!(ended.stderr.contains("asked 13, from the journal 0, retries 1"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("asked 13, from the journal 0, reused 0, retries 1"), "{}", ended.stderr);
     assert!(ended.stderr.contains("spent 180 tokens, cost 0.1800 USD"), "{}", ended.stderr);
     let log = fs::read_to_string(place.path("log.jsonl")).unwrap();
     let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

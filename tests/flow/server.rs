@@ -184,9 +184,11 @@ impl Admission {
         admitted
     }
 
-    /// What could have been admitted from the first request to `end`.
-    pub fn capacity(&self, end: Instant) -> f64 {
+    /// What had to be admitted from the first request until now, or was lost: what is saved up is neither.
+    pub fn capacity(&self) -> f64 {
         let started = self.started.lock().unwrap().unwrap();
-        self.per_second * (1.0 + end.duration_since(started).as_secs_f64())
+        let (left, at) = *self.state.lock().unwrap();
+        let saved = (left + at.elapsed().as_secs_f64() * self.per_second).min(self.per_second);
+        self.per_second * (1.0 + started.elapsed().as_secs_f64()) - saved
     }
 }

@@ -99,7 +99,10 @@ fn endpoints_without_n_are_asked_again_and_again() {
         prompt => choices(&sections(prompt, wanted(asked)), "stop"),
     });
     said(&straight.ask(&picky, "p", "--in-flight 1").output().unwrap(), 1);
-    assert_eq!(picky.chats().iter().map(wanted).collect::<Vec<_>>(), [3, 1, 3, 3]);
+    let mut asked: Vec<_> = picky.chats().iter().map(wanted).collect();
+    // The plain request of x queues behind those of the other rows.
+    asked.sort_unstable();
+    assert_eq!(asked, [1, 3, 3, 3]);
     assert_eq!(straight.counts("p", "ask.reply"), [3, 4, 6, 0, 1]);
 }
 
