@@ -5,6 +5,7 @@ mod bundled;
 mod cache;
 mod connect;
 mod doctor;
+mod drive;
 mod dry_run;
 mod estimate;
 mod explain;
