@@ -8,6 +8,7 @@ mod doctor;
 mod drive;
 mod dry_run;
 mod estimate;
+mod evaluate;
 mod explain;
 mod export;
 mod log;
@@ -25,6 +26,7 @@ mod reuse;
 mod run;
 mod sandbox;
 mod saved;
+mod scores;
 mod serve;
 mod stage;
 mod summary;
@@ -60,6 +62,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Say what a run would cost, in tokens, USD and hours, before it is begun or while it is half done.
     Estimate(Box<estimate::EstimateArgs>),
+    /// Score a model, or answers that are there already, on a benchmark: pass@k with intervals.
+    Evaluate(Box<evaluate::Args>),
     /// Print the plan of a pipeline: stages, columns, fingerprints, requests per row.
     Explain(Box<explain::Args>),
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
             run::run(&args, cli.quiet)
         }
         Command::Estimate(args) => estimate::run(&args, cli.quiet),
+        Command::Evaluate(args) => evaluate::run(*args, cli.quiet),
         Command::Explain(args) => explain::run(&args),
         Command::Stage(args) => stage::run(&args, cli.quiet),
         Command::Models(args) => models::run(&args),

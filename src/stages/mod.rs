@@ -14,18 +14,23 @@
 
 mod capture;
 mod children;
+mod converse;
 mod extract;
+mod extract_answer;
 mod extract_json;
 mod keep;
 mod model;
+mod only_where;
 mod prompt;
 pub mod registry;
 mod run;
+mod score;
 mod select;
 
 pub use children::{PARENT_ID, SAMPLE};
 pub use model::{MESSAGES, OUTPUT};
 pub use run::SUCCESS;
+pub use score::{MESSAGE, OUTCOME, PASSED, ROUND, passed_column};
 
 use std::sync::Arc;
 

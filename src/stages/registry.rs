@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Table;
 
 use super::Stage;
+use super::only_where::{self, WHERE};
 use crate::error::{Error, Result};
 use crate::llm::chat::Sampling;
 use crate::sandbox::Sandbox;
@@ -58,9 +59,12 @@ const OPERATORS: &[(&str, Build)] = &[
     ("extract_blocks", super::extract::build_blocks),
     ("extract_section", super::extract::build_section),
     ("extract_json", super::extract_json::build),
+    ("extract_answer", super::extract_answer::build),
     ("run", super::run::build),
     ("capture", super::capture::build),
     ("keep", super::keep::build),
+    ("score", super::score::build),
+    ("converse", super::converse::build),
     ("select", super::select::build),
 ];
 
@@ -71,7 +75,14 @@ const OPERATORS: &[(&str, Build)] = &[
 pub fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let build = OPERATORS.iter().find(|(name, _)| *name == spec.op).map(|(_, build)| build);
     match build {
-        Some(build) => build(spec, context),
+        Some(build) => match spec.keys.get(WHERE) {
+            None => build(spec, context),
+            Some(condition) => {
+                let mut rest = spec.clone();
+                rest.keys.remove(WHERE);
+                only_where::build(build(&rest, context)?, spec, condition)
+            }
+        },
         None => {
             let known: Vec<&str> = OPERATORS.iter().map(|(name, _)| *name).collect();
             Err(Error::usage(format!("stage `{}`: unknown operator `{}`", spec.name, spec.op))

@@ -1,5 +1,6 @@
 //! Prompts and replies: fenced blocks, tagged sections, JSON, templates. No effects but reading template files.
 
+pub mod answer;
 pub mod blocks;
 pub mod extract;
 pub mod json_reply;
