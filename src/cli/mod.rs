@@ -1,8 +1,10 @@
 //! The command line: one file per command. The only place that prints.
 
 mod batch;
+mod benchmark;
 mod bundled;
 mod cache;
+mod compare;
 mod connect;
 mod doctor;
 mod drive;
@@ -64,6 +66,11 @@ enum Command {
     Estimate(Box<estimate::EstimateArgs>),
     /// Score a model, or answers that are there already, on a benchmark: pass@k with intervals.
     Evaluate(Box<evaluate::Args>),
+    /// Compare evaluations side by side, problem by problem.
+    Compare(compare::Args),
+    /// Make benchmarks of benchmarks: the problems that models solve, or prompts for base models.
+    #[command(subcommand, after_help = "Example: autocodegen benchmark lite --help")]
+    Benchmark(benchmark::Command),
     /// Print the plan of a pipeline: stages, columns, fingerprints, requests per row.
     Explain(Box<explain::Args>),
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
@@ -101,6 +108,8 @@ pub fn main() -> ExitCode {
         }
         Command::Estimate(args) => estimate::run(&args, cli.quiet),
         Command::Evaluate(args) => evaluate::run(*args, cli.quiet),
+        Command::Compare(args) => compare::run(&args),
+        Command::Benchmark(command) => benchmark::run(&command),
         Command::Explain(args) => explain::run(&args),
         Command::Stage(args) => stage::run(&args, cli.quiet),
         Command::Models(args) => models::run(&args),

@@ -14,8 +14,8 @@ use crate::evaluation::report::{Rate, Report, Scores};
 use crate::evaluation::results::{Evaluation, Scored};
 use crate::stats::Interval;
 
-/// Most characters of what the sandbox said about an answer in a table.
-const SAID: usize = 100;
+/// Most characters of what the sandbox said about an answer in a table, for its first and its last line each.
+const SAID: usize = 80;
 
 /// How scores are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -185,10 +185,21 @@ fn rounds(rounds: &[Rate]) -> Table {
 fn failures<'a>(rows: impl Iterator<Item = &'a Scored>) -> Table {
     let mut table = summary::table(&["did not pass", "language", "outcome", "because"], 0..0);
     for row in rows {
-        let said: String = row.message.lines().next().unwrap_or_default().chars().take(SAID).collect();
-        table.add_row([&row.id, &row.language, &row.outcome, &said].map(|text| printable(text)));
+        let because = said(&row.message);
+        table.add_row([&row.id, &row.language, &row.outcome, &because].map(|text| printable(text)));
     }
     table
+}
+
+/// What the sandbox said, in a line: why, and how the program's or compiler's own words end.
+fn said(message: &str) -> String {
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let cut = |line: &str| line.chars().take(SAID).collect::<String>();
+    let lines: Vec<&str> = lines.collect();
+    match lines.as_slice() {
+        [first, .., last] => format!("{}: {}", cut(first), cut(last)),
+        lines => lines.first().map_or_else(String::new, |line| cut(line)),
+    }
 }
 
 /// A share as a percentage.
