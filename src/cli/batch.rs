@@ -100,6 +100,10 @@ impl BatchArgs {
                 let endpoint = endpoints.only().ok_or_else(|| {
                     Error::usage("--batch asks one endpoint").hint("name one with --base-url or --provider")
                 })?;
+                if endpoint.completes() {
+                    return Err(Error::usage("--batch asks chat endpoints")
+                        .hint("leave out --batch, or /completions at the end of --base-url"));
+                }
                 self.drive(&endpoint, model, &dir, quiet)?
             }
             _ => {

@@ -27,6 +27,9 @@ use crate::sandbox::language::Languages;
 /// Column with the reference solutions.
 const CANONICAL: &str = "canonical_solution";
 
+/// Where a base model's answer ends.
+const STOP: [&str; 2] = ["[Code Solution End]", "\n[Problem]"];
+
 /// Arguments of `evaluate`.
 #[derive(clap::Args)]
 #[command(
@@ -189,7 +192,11 @@ impl Args {
     }
 
     /// As the arguments of `run` that they stand for.
-    fn into_run(self) -> run::Args {
+    fn into_run(mut self) -> run::Args {
+        if self.prompt == Prompt::Completion && self.model.extra_body.is_none() {
+            // A base model would go on with problems of its own.
+            self.model.extra_body = Some(format!("{{\"stop\": {STOP:?}}}"));
+        }
         run::Args {
             pipeline: String::new(),
             out: None,
@@ -271,8 +278,12 @@ impl Seeds {
             strict: !args.lenient,
         };
         let shots = asking.filter(|asking| asking.template == COMPLETION);
-        let layout =
-            Layout { demo: shape.demo, continues, shots: shots.map(|_| (args.shots, args.shuffle_seed)) };
+        let layout = Layout {
+            demo: shape.demo,
+            continues,
+            outputs: asking.is_none() && answer == OUTPUT,
+            shots: shots.map(|_| (args.shots, args.shuffle_seed)),
+        };
         let column = reading.answer.is_some();
         Ok(Self { shape, reading, layout, answers, column, manifest })
     }

@@ -197,7 +197,7 @@ fn said(message: &str) -> String {
     let cut = |line: &str| line.chars().take(SAID).collect::<String>();
     let lines: Vec<&str> = lines.collect();
     match lines.as_slice() {
-        [first, .., last] => format!("{}: {}", cut(first), cut(last)),
+        [first, .., last] if !first.contains(last) => format!("{}: {}", cut(first), cut(last)),
         lines => lines.first().map_or_else(String::new, |line| cut(line)),
     }
 }

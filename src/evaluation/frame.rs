@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 
-use super::answers::Answers;
+use super::answers::{Answer, Answers};
 use super::benchmark::{Benchmark, Problem, Reading};
 use super::pipeline::OUTPUT;
 use super::shots::Shots;
@@ -40,6 +40,8 @@ pub struct Layout {
     pub demo: bool,
     /// Whether problems are beginnings of programs.
     pub continues: bool,
+    /// Whether the answers are in the rows.
+    pub outputs: bool,
     /// How many solved problems to show before each, and the seed of their choice; for base models.
     pub shots: Option<(usize, u64)>,
 }
@@ -82,62 +84,103 @@ pub fn write(
     seeds: &Path,
     rejected: &Path,
 ) -> Result<Written> {
-    let mut problems = Vec::new();
+    let mut written = Written::default();
     let mut useless = Vec::new();
-    for batch in benchmark.problems(reading, languages) {
-        let (read, of_no_use) = batch?;
-        problems.extend(read);
-        useless.extend(of_no_use);
-    }
-    let read = problems.len() + useless.len();
-    let mut answers = Vec::new();
-    let mut unanswered = 0;
-    let rows: Vec<Row<'_>> = match source {
-        Source::Problems => {
-            problems.iter().map(|problem| Row { problem, sample: None, output: None }).collect()
+    let frame = |rows: &[Row<'_>]| batch(rows, layout);
+    if matches!(source, Source::Answers(_)) || layout.shots.is_some() {
+        // Answers and examples may be of any of the problems.
+        let mut problems = Vec::new();
+        for read in benchmark.problems(reading, languages) {
+            let (read, of_no_use) = read?;
+            problems.extend(read);
+            useless.extend(of_no_use);
         }
-        Source::Column => {
-            let answer = |problem: &'_ Problem| problem.answer.is_some();
-            unanswered = problems.iter().filter(|problem| !answer(problem)).count() as u64;
-            let row =
-                |problem| Row { problem, sample: Some(problem.repeat), output: problem.answer.as_deref() };
-            problems.iter().filter(|problem| answer(problem)).map(row).collect()
+        if let Some((count, seed)) = layout.shots {
+            show(&mut problems, count, seed);
         }
-        Source::Answers(file) => {
-            let (read, strangers) = file.read(&problems, read)?;
-            answers.extend(read);
-            useless.extend(strangers);
-            let mut answered = vec![false; problems.len()];
-            answers.iter().for_each(|answer| answered[answer.problem] = true);
-            unanswered = answered.iter().filter(|answered| !**answered).count() as u64;
-            let row = |answer: &'_ super::answers::Answer| (answer.problem, answer.sample);
-            answers
-                .iter()
-                .map(|answer| {
-                    let (problem, sample) = row(answer);
-                    Row { problem: &problems[problem], sample: Some(sample), output: Some(&answer.text) }
-                })
-                .collect()
+        let read = problems.len() + useless.len();
+        let answers = match source {
+            Source::Answers(file) => {
+                let (answers, strangers) = file.read(&problems, read)?;
+                useless.extend(strangers);
+                Some(answers)
+            }
+            _ => None,
+        };
+        let rows = match &answers {
+            Some(answers) => of_answers(&problems, answers, &mut written),
+            None => of_problems(&problems, source, &mut written),
+        };
+        if !rows.is_empty() {
+            SeedStore::write(seeds, frame(&rows)?)?;
         }
-    };
-    let mut written = Written { unanswered, ..Written::default() };
-    for row in &rows {
-        *written.by_language.entry(row.problem.language.clone()).or_default() += 1;
+    } else {
+        let mut batches = benchmark.problems(reading, languages).map(|read| {
+            let (problems, of_no_use) = read?;
+            useless.extend(of_no_use);
+            frame(&of_problems(&problems, source, &mut written))
+        });
+        let first = batches.next().transpose()?.map_or_else(|| frame(&[]), Ok)?;
+        SeedStore::write_all(seeds, first.schema(), std::iter::once(Ok(first)).chain(batches))?;
     }
     for row in &useless {
         *written.useless.entry(row.reason.clone()).or_default() += 1;
     }
-    if rows.is_empty() {
-        let first = useless.first().and_then(|row: &RejectedRow| row.detail.clone()).unwrap_or_default();
-        return Err(Error::usage(format!("there is nothing to score: {first}"))
+    if written.rows() == 0 {
+        let first = useless.first().and_then(|row: &RejectedRow| row.detail.clone());
+        return Err(Error::usage(format!("there is nothing to score: {}", first.unwrap_or_default()))
             .hint("see the benchmark's columns in `autocodegen evaluate --help`"));
     }
-    SeedStore::write(seeds, batch(&rows, &problems, layout)?)?;
     part::seal(rejected, &rejected_schema(), &[rejected_batch(&useless)?], &BTreeMap::new())?;
     Ok(written)
 }
 
-fn batch(rows: &[Row<'_>], problems: &[Problem], layout: Layout) -> Result<RecordBatch> {
+/// Gives each problem that has none the solved problems to show before it.
+fn show(problems: &mut [Problem], count: usize, seed: u64) {
+    let Shots { picked, texts } = Shots::pick(problems, None, count, seed);
+    for (at, text) in picked.into_iter().zip(texts) {
+        problems[at].shots.get_or_insert(text);
+    }
+}
+
+/// A row for each problem that has something to score.
+fn of_problems<'a>(problems: &'a [Problem], source: &Source<'_>, written: &mut Written) -> Vec<Row<'a>> {
+    let mut rows = Vec::with_capacity(problems.len());
+    for problem in problems {
+        let (sample, output) = match source {
+            Source::Column => (Some(problem.repeat), problem.answer.as_deref()),
+            _ => (None, None),
+        };
+        match (sample, output) {
+            (Some(_), None) => written.unanswered += 1,
+            _ => rows.push(Row { problem, sample, output }),
+        }
+    }
+    count(&rows, written);
+    rows
+}
+
+/// A row for each answer.
+fn of_answers<'a>(problems: &'a [Problem], answers: &'a [Answer], written: &mut Written) -> Vec<Row<'a>> {
+    let mut answered = vec![false; problems.len()];
+    let row = |answer: &'a Answer| {
+        answered[answer.problem] = true;
+        Row { problem: &problems[answer.problem], sample: Some(answer.sample), output: Some(&answer.text) }
+    };
+    let rows: Vec<Row<'a>> = answers.iter().map(row).collect();
+    written.unanswered = answered.iter().filter(|answered| !**answered).count() as u64;
+    count(&rows, written);
+    rows
+}
+
+fn count(rows: &[Row<'_>], written: &mut Written) {
+    for row in rows {
+        *written.by_language.entry(row.problem.language.clone()).or_default() += 1;
+    }
+}
+
+/// The rows as a frame. Its columns depend on `layout` alone.
+fn batch(rows: &[Row<'_>], layout: Layout) -> Result<RecordBatch> {
     let texts = |name: &str, of: &dyn Fn(&Row<'_>) -> Option<String>| -> Column {
         let values: StringArray = rows.iter().map(of).collect();
         column(name, Arc::new(values) as ArrayRef)
@@ -164,21 +207,11 @@ fn batch(rows: &[Row<'_>], problems: &[Problem], layout: Layout) -> Result<Recor
         columns.push(of_problem("prompt", &|problem| Some(begins(problem).0)));
         columns.push(of_problem("entry_point", &|problem| Some(begins(problem).1)));
     }
-    if rows.iter().any(|row| row.output.is_some()) {
+    if layout.outputs {
         columns.push(texts(OUTPUT, &|row| row.output.map(str::to_owned)));
     }
-    if let Some((count, seed)) = layout.shots {
-        let shots = Shots::pick(problems, None, count, seed);
-        let by_row: BTreeMap<usize, &str> = shots
-            .picked
-            .iter()
-            .zip(&shots.texts)
-            .map(|(at, text)| (problems[*at].row, text.as_str()))
-            .collect();
-        columns.push(of_problem("shots", &|problem| {
-            let made = || by_row.get(&problem.row).map(|text| (*text).to_owned());
-            problem.shots.clone().or_else(made)
-        }));
+    if layout.shots.is_some() {
+        columns.push(of_problem("shots", &|problem| problem.shots.clone()));
     }
     batch_of(rows.len(), columns)
 }

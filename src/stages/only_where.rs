@@ -117,3 +117,79 @@ impl Effect for OnlyWhere {
         Ok(Change { add: add.collect::<Result<_>>()?, rejected: rejected.collect(), ..Change::default() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::StringArray;
+
+    use super::*;
+    use crate::frame::schema::strings;
+    use crate::llm::chat::{Message, Reply, Sampling};
+
+    /// Asks for what is in `text`, adds the reply as `said`, and rejects replies of "no".
+    struct Ask;
+
+    impl Effect for Ask {
+        fn requests(&self, batch: &RecordBatch) -> Result<Vec<Vec<Request>>> {
+            let request = |text: Option<&str>| {
+                let message = Message { role: "user".into(), content: text.unwrap_or_default().into() };
+                vec![Request::Model { sampling: Arc::new(Sampling::default()), messages: [message].into() }]
+            };
+            Ok(strings(batch, "text")?.iter().map(request).collect())
+        }
+
+        fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change> {
+            let said = |answers: &Vec<Answer>| match &answers[..] {
+                [Answer::Model(reply)] => reply.output.clone(),
+                other => panic!("{other:?}"),
+            };
+            let said: Vec<String> = answers.iter().map(said).collect();
+            assert_eq!(said.len(), batch.num_rows());
+            let no = |row: usize| Rejection { row, reason: "no".into(), detail: String::new() };
+            let rejected = (0..said.len()).filter(|row| said[*row] == "no").map(no).collect();
+            let said: ArrayRef = Arc::new(StringArray::from(said));
+            Ok(Change { add: vec![("said".into(), said)], rejected, ..Change::default() })
+        }
+    }
+
+    fn batch(had: bool) -> RecordBatch {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c", "d"]));
+        let wanted: ArrayRef = Arc::new(BooleanArray::from(vec![Some(false), Some(true), None, Some(true)]));
+        let said: ArrayRef = Arc::new(StringArray::from(vec![Some("old a"), Some("old b"), None, None]));
+        let mut columns = vec![("text", texts), ("wanted", wanted)];
+        columns.extend(had.then_some(("said", said)));
+        RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, values)| (name, values, true)),
+        )
+        .unwrap()
+    }
+
+    fn only(column: &str) -> OnlyWhere {
+        OnlyWhere { column: column.into(), inner: Box::new(Ask) }
+    }
+
+    #[test]
+    fn only_wanted_rows_are_asked_for_and_the_others_keep_what_they_have() {
+        let reply = |output: &str| vec![Answer::Model(Reply { output: output.into(), ..Reply::default() })];
+        let asked: Vec<usize> =
+            only("wanted").requests(&batch(true)).unwrap().iter().map(|requests| requests.len()).collect();
+        assert_eq!(asked, [0, 1, 0, 1]);
+        for (had, expected) in [(true, ["old a", "new b", "", "no"]), (false, ["", "new b", "", "no"])] {
+            let answers = [vec![], reply("new b"), vec![], reply("no")];
+            let change = only("wanted").fold(&batch(had), &answers).unwrap();
+            assert_eq!(change.rejected.iter().map(|rejection| rejection.row).collect::<Vec<_>>(), [3]);
+            let said = change.add[0].1.as_any().downcast_ref::<StringArray>().unwrap();
+            let said: Vec<&str> = said.iter().map(Option::unwrap_or_default).collect();
+            assert_eq!(said, expected);
+        }
+    }
+
+    #[test]
+    fn a_column_that_is_no_condition_is_refused() {
+        for column in ["text", "nothing"] {
+            assert!(only(column).requests(&batch(true)).is_err());
+        }
+    }
+}

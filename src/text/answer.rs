@@ -122,7 +122,7 @@ mod tests {
             prop_assume!(!code.trim().is_empty());
             let fenced = super::super::blocks::render("python", &code);
             let reply = format!("{before}\n{fenced}\n{after}");
-            prop_assert_eq!(program(&reply).as_ref(), code.as_str());
+            prop_assert_eq!(program(&reply).into_owned(), code);
         }
 
         #[test]

@@ -102,18 +102,16 @@ fn base_models_see_solved_problems_first() {
     let scores = place.json(
         0,
         &format!(
-            "evaluate --benchmark complete.parquet --prompt completion --model base --out base --base-url {} --sandbox {}",
+            "evaluate --benchmark complete.parquet --prompt completion --model base --out base --base-url {}/completions --sandbox {}",
             model.base_url, service.base_url
         ),
     );
     assert_eq!((&scores["pass@1"], &scores["n"]), (&json!(1.0), &json!(4)));
-    let mut asked: Vec<String> = model
-        .chats()
-        .iter()
-        .map(|asked| asked["messages"][0]["content"].as_str().unwrap().to_owned())
-        .collect();
+    let mut asked: Vec<String> =
+        model.chats().iter().map(|asked| asked["prompt"].as_str().unwrap().to_owned()).collect();
     let mut prompts: Vec<String> =
         rows.iter().map(|row| row["completion_prompt"].as_str().unwrap().to_owned()).collect();
+    assert!(model.chats().iter().all(|asked| asked["stop"][0] == json!("[Code Solution End]")));
     asked.sort();
     prompts.sort();
     assert_eq!(asked, prompts);
