@@ -196,7 +196,9 @@ impl Begun {
                 endpoint.check(sampling).await?;
             }
             file.model = sampling.clone();
-            file.answered_by = choice.as_ref().map(|choice| choice.label.clone()).unwrap_or_default();
+            if let Some(choice) = &choice {
+                file.answered_by.clone_from(&choice.label);
+            }
             file.sandbox = sandbox.as_ref().map(|sandbox| sandbox.describe()).unwrap_or_default();
             file.state = State::Running;
             dir.write_json(&file)?;

@@ -230,7 +230,7 @@ struct Seeds {
     reading: Reading,
     layout: Layout,
     answers: Option<Answers>,
-    column: bool,
+    answered_by: String,
     manifest: Vec<ManifestEntry>,
 }
 
@@ -284,8 +284,12 @@ impl Seeds {
             outputs: asking.is_none() && answer == OUTPUT,
             shots: shots.map(|_| (args.shots, args.shuffle_seed)),
         };
-        let column = reading.answer.is_some();
-        Ok(Self { shape, reading, layout, answers, column, manifest })
+        let answered_by = match scoring {
+            Scoring::Model => String::new(),
+            Scoring::Outputs(path) => path.display().to_string(),
+            Scoring::Column(name) => name.clone(),
+        };
+        Ok(Self { shape, reading, layout, answers, answered_by, manifest })
     }
 
     fn write(
@@ -297,7 +301,7 @@ impl Seeds {
     ) -> Result<Written> {
         let source = match &self.answers {
             Some(answers) => Source::Answers(answers),
-            None if self.column => Source::Column,
+            None if self.reading.answer.is_some() => Source::Column,
             None => Source::Problems,
         };
         frame::write(benchmark, &self.reading, &source, self.layout, languages, seeds, rejected)
@@ -335,6 +339,6 @@ impl Seeds {
             rejected: written.useless.clone(),
             by_language: written.by_language.clone(),
         };
-        RunFile { seeds, state: State::Running, ..file }
+        RunFile { seeds, answered_by: self.answered_by.clone(), state: State::Running, ..file }
     }
 }

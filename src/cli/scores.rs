@@ -89,9 +89,7 @@ impl Told<'_> {
         }
         let file = &self.evaluation.file;
         text += "\n";
-        if !file.answered_by.is_empty() {
-            text += &format!("model    {}\n", printable(&file.answered_by));
-        }
+        text += &format!("answers  {}\n", printable(&file.answered_by));
         text += &format!("sandbox  {}\n", printable(&file.sandbox));
         text += &format!("time     {:.1} s\n", file.wall_ms as f64 / 1000.0);
         let paid = file.cost.spending.tokens(None);

@@ -298,3 +298,82 @@ fn with_call(tests: &str, entry_point: &str) -> String {
     let called = tests.lines().any(|line| line.starts_with("check("));
     if called { tests.to_owned() } else { format!("{tests}\n\ncheck({entry_point})\n") }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn read(rows: &[Value], asks: bool) -> Result<(Vec<Problem>, Vec<RejectedRow>)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.jsonl");
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        std::fs::write(&path, text).unwrap();
+        let (languages, reading) = (Languages::embedded().unwrap(), Reading { answer: None, asks });
+        let benchmark = Benchmark::open(&path)?;
+        let (mut problems, mut useless) = (Vec::new(), Vec::new());
+        for batch in benchmark.problems(&reading, &languages) {
+            let (read, rejected) = batch?;
+            problems.extend(read);
+            useless.extend(rejected);
+        }
+        Ok((problems, useless))
+    }
+
+    #[test]
+    fn ids_may_be_numbers_and_languages_aliases() {
+        let row = json!({"id": 7, "lang": "C++", "prompt": "q", "full_test_func": "t", "difficulty": null});
+        let (problems, useless) = read(&[row.clone(), row], true).unwrap();
+        assert!(useless.is_empty());
+        let [first, second] = &problems[..] else { panic!("{problems:?}") };
+        assert_eq!((first.id.as_str(), first.language.as_str(), first.question.as_str()), ("7", "cpp", "q"));
+        assert_eq!((first.repeat, second.repeat, second.row), (0, 1, 1));
+        assert_eq!((&first.demo, &first.difficulty), (&None, &None));
+    }
+
+    #[test]
+    fn humaneval_tests_are_called_once() {
+        let row = |test: &str| json!({"task_id": "a", "prompt": "def f():\n", "entry_point": "f", "test": test});
+        let (problems, _) = read(&[row("def check(c): pass\n"), row("def check(c): pass\ncheck(f)")], true).unwrap();
+        assert_eq!(problems[0].full, "def check(c): pass\n\n\ncheck(f)\n");
+        assert_eq!(problems[1].full, "def check(c): pass\ncheck(f)");
+        assert_eq!(problems[0].begins, Some(("def f():\n".to_owned(), "f".to_owned())));
+        assert_eq!(problems[0].language, "python");
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-z+ \n]{0,12}".prop_map(Value::from),
+            Just(json!("python")),
+            Just(json!({"a": [1, "x"]})),
+        ]
+    }
+
+    fn any_row() -> impl Strategy<Value = Value> {
+        let names = [
+            "task_id", "id", "language", "lang", "question", "prompt", "test", "full_test_func", "demo_test_func",
+            "entry_point", "canonical_solution", "difficulty", "category", "shots",
+        ];
+        prop::collection::vec((prop::sample::select(&names[..]), any_value()), 0..10).prop_map(|fields| {
+            let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+            Value::Object(fields.collect::<Map<_, _>>())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_row_is_a_problem_or_has_a_reason(rows in prop::collection::vec(any_row(), 1..6), asks: bool) {
+            if let Ok((problems, useless)) = read(&rows, asks) {
+                prop_assert_eq!(problems.len() + useless.len(), rows.len());
+                prop_assert!(problems.iter().all(|problem| !problem.full.trim().is_empty() && !problem.id.is_empty()));
+                prop_assert!(!asks || problems.iter().all(|problem| !problem.question.trim().is_empty()));
+            }
+        }
+    }
+}

@@ -58,7 +58,8 @@ impl SeedStore {
     /// # Errors
     /// The disk.
     pub fn write(seed_dir: &Path, rows: RecordBatch) -> Result<Self> {
-        Self::write_all(seed_dir, rows.schema(), [Ok(rows)])
+        Self::write_all(seed_dir, rows.schema(), [Ok(rows)])?;
+        Self::open(seed_dir)
     }
 
     /// Writes the rows of `batches`, which all have `schema`, as a seed frame into `seed_dir`.
@@ -69,13 +70,12 @@ impl SeedStore {
         seed_dir: &Path,
         schema: SchemaRef,
         batches: impl IntoIterator<Item = Result<RecordBatch>>,
-    ) -> Result<Self> {
+    ) -> Result<()> {
         let mut writer = SeedWriter::create(seed_dir, schema)?;
         for batch in batches {
             writer.push(vec![batch?])?;
         }
-        writer.finish()?;
-        Self::open(seed_dir)
+        writer.finish()
     }
 
     /// Number of rows.
