@@ -335,8 +335,10 @@ mod tests {
 
     #[test]
     fn humaneval_tests_are_called_once() {
-        let row = |test: &str| json!({"task_id": "a", "prompt": "def f():\n", "entry_point": "f", "test": test});
-        let (problems, _) = read(&[row("def check(c): pass\n"), row("def check(c): pass\ncheck(f)")], true).unwrap();
+        let row =
+            |test: &str| json!({"task_id": "a", "prompt": "def f():\n", "entry_point": "f", "test": test});
+        let (problems, _) =
+            read(&[row("def check(c): pass\n"), row("def check(c): pass\ncheck(f)")], true).unwrap();
         assert_eq!(problems[0].full, "def check(c): pass\n\n\ncheck(f)\n");
         assert_eq!(problems[1].full, "def check(c): pass\ncheck(f)");
         assert_eq!(problems[0].begins, Some(("def f():\n".to_owned(), "f".to_owned())));
@@ -356,10 +358,22 @@ mod tests {
 
     fn any_row() -> impl Strategy<Value = Value> {
         let names = [
-            "task_id", "id", "language", "lang", "question", "prompt", "test", "full_test_func", "demo_test_func",
-            "entry_point", "canonical_solution", "difficulty", "category", "shots",
+            "task_id",
+            "id",
+            "language",
+            "lang",
+            "question",
+            "prompt",
+            "test",
+            "full_test_func",
+            "demo_test_func",
+            "entry_point",
+            "canonical_solution",
+            "difficulty",
+            "category",
+            "shots",
         ];
-        prop::collection::vec((prop::sample::select(&names[..]), any_value()), 0..10).prop_map(|fields| {
+        prop::collection::vec((prop::sample::select(names.to_vec()), any_value()), 0..10).prop_map(|fields| {
             let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
             Value::Object(fields.collect::<Map<_, _>>())
         })

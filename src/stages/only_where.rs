@@ -86,7 +86,8 @@ impl Effect for OnlyWhere {
         let answered: Vec<Vec<Answer>> = answers
             .iter()
             .zip(asked.values())
-            .filter_map(|(answers, asked)| asked.then(|| answers.clone()))
+            .filter(|(_, asked)| *asked)
+            .map(|(answers, _)| answers.clone())
             .collect();
         let change = self.inner.fold(&Self::rows(batch, &asked)?, &answered)?;
         // For each row, which array its value is in and where: 1 the change's, 0 what it had.

@@ -12,26 +12,16 @@ mod chat_server;
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
-use assert_cmd::cargo::cargo_bin;
-use autocodegen::frame::records::{json_lines, read_records};
 use autocodegen::sandbox::language::Languages;
 use autocodegen::sandbox::toolchain;
+use common::{Ended, ended, records};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A fresh directory to run the binary in.
 struct Place(TempDir);
-
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
 
 impl Place {
     /// With `bench.jsonl`: four sound problems in three languages, of two difficulties.
@@ -52,15 +42,7 @@ impl Place {
     }
 
     fn run(&self, args: &str) -> Ended {
-        let mut command = Command::new(cargo_bin!("autocodegen"));
-        command.current_dir(self.0.path()).args(args.split_whitespace()).stdin(Stdio::null());
-        command.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").env_remove("AUTOCODEGEN_LOG");
-        let output = command.env("AUTOCODEGEN_CACHE", "off").output().unwrap();
-        Ended {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        ended(common::command(self.0.path(), args).output().unwrap())
     }
 
     /// Runs `args`, which are to end with `code`, and gives what they print as one JSON object.
@@ -73,33 +55,8 @@ impl Place {
 
     /// Rows of the table `name` of the evaluation `run`.
     fn table(&self, run: &str, name: &str) -> Vec<Value> {
-        let listed = fs::read_dir(self.path(run).join(name)).unwrap();
-        let mut files: Vec<PathBuf> = listed.map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        files.iter().flat_map(|file| records(file)).collect()
+        common::table(&self.path(run).join(name))
     }
-}
-
-impl Ended {
-    /// Ended with `code`, and stderr says all of `words`.
-    #[track_caller]
-    fn says(&self, code: i32, words: &[&str]) {
-        assert_eq!(self.code, code, "{self:#?}");
-        for word in words {
-            assert!(self.stderr.contains(word), "`{word}` is missing in {self:#?}");
-        }
-        assert!(!self.stderr.contains("panicked"), "{self:#?}");
-    }
-}
-
-/// Records of a JSONL or Parquet file.
-fn records(file: &Path) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for batch in read_records(file, 1000).unwrap() {
-        let lines = String::from_utf8(json_lines(&batch.unwrap()).unwrap()).unwrap();
-        rows.extend(lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-    }
-    rows
 }
 
 /// Whether the toolchains of the problems are there; says so where not.
