@@ -26,6 +26,7 @@ mod sandbox;
 mod saved;
 mod serve;
 mod stage;
+mod stage_input;
 mod summary;
 mod telemetry;
 

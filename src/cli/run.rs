@@ -163,7 +163,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             .steps
             .iter()
             .map(|step| step.name.clone())
-            .zip(plan.fingerprints(&file.seeds_fingerprint(), &seen))
+            .zip(plan.fingerprints(&file.seeds_fingerprint(), &seen, &[]))
             .collect();
         if let Some(endpoint) =
             endpoint.filter(|_| finished.is_some_and(|before| before != file.fingerprints))

@@ -62,6 +62,8 @@ const OPERATORS: &[(&str, Build)] = &[
     ("capture", super::capture::build),
     ("keep", super::keep::build),
     ("select", super::select::build),
+    ("novelty", super::novelty::build),
+    ("balance", super::balance::build),
 ];
 
 /// Builds the stage that `spec` describes.

@@ -4,6 +4,8 @@ pub mod blocks;
 pub mod extract;
 pub mod json_reply;
 pub mod json_schema;
+pub mod minhash;
+pub mod shingles;
 pub mod tags;
 pub mod template;
 pub mod thinking;
