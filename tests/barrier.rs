@@ -207,7 +207,7 @@ fn keys(log: &Log) -> HashSet<String> {
 
 #[test]
 fn killed_anywhere_a_run_with_barriers_ends_with_the_same_bytes_and_asks_nothing_twice() {
-    const POINTS: usize = 16;
+    const POINTS: usize = 8;
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     write_seeds(dir, 60);

@@ -126,6 +126,7 @@ pub async fn run(
         sampling: &sampling,
         sandbox: Some(sandbox.clone()),
         max_output_bytes: 16_384,
+        decontaminate: None,
     };
     let plan = Arc::new(Plan::build(&pipeline, &context).unwrap());
 

@@ -67,6 +67,10 @@ pub struct Args {
     /// Programs that print more are rejected before their output becomes a prompt, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 16_384)]
     pub max_output_bytes: usize,
+    /// JSONL or Parquet files of benchmarks: the pipeline's `decontaminate` stages take rows away that share a run of words
+    /// with them.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub decontaminate: Vec<PathBuf>,
     #[command(flatten)]
     pub seeds: SeedArgs,
     #[command(flatten)]
@@ -98,8 +102,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         sampling: &sampling,
         sandbox,
         max_output_bytes: args.max_output_bytes,
+        decontaminate: Some(&args.decontaminate),
     };
     let draft = Plan::build(&pipeline, &context(None))?;
+    check_decontaminates(&draft, &args.decontaminate)?;
     if let Some(bodies) = args.dry_run {
         return dry_run::run(args, bodies, &draft, &languages);
     }
@@ -295,6 +301,15 @@ fn seed(
 
 pub(super) fn asks(plan: &Plan, resource: Resource) -> bool {
     plan.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
+}
+
+/// Refuses benchmark files that no stage of the plan would look at.
+pub(super) fn check_decontaminates(plan: &Plan, files: &[PathBuf]) -> Result<()> {
+    if files.is_empty() || plan.stages.iter().any(|stage| stage.op == "decontaminate") {
+        return Ok(());
+    }
+    Err(Error::usage(format!("--decontaminate: `{}` has no stage that decontaminates", plan.pipeline))
+        .hint("add a stage with op = \"decontaminate\" to the pipeline"))
 }
 
 /// Stages that ask the model.

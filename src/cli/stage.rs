@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
 use super::reuse::ReuseArgs;
-use super::run::interrupts;
+use super::run::{check_decontaminates, interrupts};
 use super::stage_input::Input;
 use super::{printable, reference, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
@@ -38,7 +38,8 @@ const REJECTED: &str = ".rejected.jsonl";
   autocodegen stage solution.prompt --in seeds.jsonl --out messages.jsonl
   autocodegen stage solution.extract --in output.jsonl --out solution.jsonl
   autocodegen stage probe --in solution.jsonl --out test_output.jsonl --reuse runs/synthesize
-  autocodegen stage probe.capture,tests.prompt --in test_output.jsonl --out messages.parquet")]
+  autocodegen stage probe.capture,tests.prompt --in test_output.jsonl --out messages.parquet
+  autocodegen stage clean --pipeline mine.toml --in problems.jsonl --out clean.jsonl --decontaminate humaneval.jsonl")]
 pub struct Args {
     /// Names of stages, as `explain` lists them, separated by commas.
     #[arg(value_delimiter = ',', required = true)]
@@ -58,6 +59,9 @@ pub struct Args {
     /// Programs that print more are rejected before their output becomes a prompt, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 16_384)]
     max_output_bytes: usize,
+    /// JSONL or Parquet files of benchmarks for stages that decontaminate.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    decontaminate: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -79,8 +83,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             sampling: &sampling,
             sandbox,
             max_output_bytes: args.max_output_bytes,
+            decontaminate: Some(&args.decontaminate),
         };
         let draft = Plan::build(&wanted, &context(None))?;
+        check_decontaminates(&draft, &args.decontaminate)?;
         let asks = |resource| {
             draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
         };

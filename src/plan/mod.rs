@@ -188,8 +188,13 @@ mod tests {
     fn compile(pipeline: &Pipeline, columns: &[&str]) -> Result<Plan> {
         let templates = Arc::new(Templates::load(None)?);
         let sampling = Sampling { model: "m".into(), ..Sampling::default() };
-        let context =
-            Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16384 };
+        let context = Context {
+            templates: &templates,
+            sampling: &sampling,
+            sandbox: None,
+            max_output_bytes: 16384,
+            decontaminate: None,
+        };
         let plan = Plan::build(pipeline, &context)?;
         plan.check(&columns.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>())?;
         Ok(plan)

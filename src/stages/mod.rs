@@ -16,6 +16,7 @@
 mod balance;
 mod capture;
 mod children;
+mod decontaminate;
 mod extract;
 mod extract_json;
 mod keep;

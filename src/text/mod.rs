@@ -5,6 +5,7 @@ pub mod extract;
 pub mod json_reply;
 pub mod json_schema;
 pub mod minhash;
+pub mod ngrams;
 pub mod shingles;
 pub mod tags;
 pub mod template;
