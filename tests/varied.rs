@@ -158,7 +158,7 @@ fn rows_that_share_words_with_a_benchmark_leave_and_say_which() {
     assert_eq!(
         said,
         [
-            "canonical_solution has of bench.jsonl, B/0, prompt: \"Given a list of daily temperatures return for EACH day how many days\"",
+            "canonical_solution has of bench.jsonl, B/0, prompt: \"Given a list of daily temperatures return for EACH day\"",
             "question has of bench.jsonl, B/1, prompt: \"reverse the order of the words in a sentence please\"",
             "question has of bench.jsonl, B/0, prompt: \"how many days one has to wait for a warmer\"",
         ]

@@ -6,7 +6,7 @@
 //!
 //! Short texts: a benchmark's text with fewer words than a run has is looked for as a whole, and so is a column of a row in
 //! the benchmark's texts, if they have at least `least` words; with fewer they would be found everywhere. Runs that more
-//! than `common` rows of the benchmarks share are boilerplate and prove nothing.
+//! than `common` rows of the benchmarks share are boilerplate and prove nothing; nor do runs of numbers.
 //!
 //! Without any file, every row stays.
 
@@ -22,8 +22,8 @@ use super::{Change, Pure, Rejection, Stage, Work, depends_on};
 use crate::error::{Error, Result};
 use crate::frame::records::read_records;
 use crate::frame::schema::strings;
-use crate::text::ngrams::{Known, Rules};
-use crate::text::shingles::{token_hash, words};
+use crate::text::ngrams::{Known, Rules, word_hashes};
+use crate::text::shingles::words;
 
 /// Rows of a benchmark read at once.
 const ROWS: usize = 1000;
@@ -51,7 +51,7 @@ struct Config {
 }
 
 fn ngram() -> usize {
-    13
+    10
 }
 
 fn least() -> usize {
@@ -183,13 +183,12 @@ impl Pure for Decontaminate {
 impl Decontaminate {
     /// What the text of `column` shares with a benchmark.
     fn found(&self, benchmarks: &Benchmarks, column: &str, text: &str) -> Option<String> {
-        let words: Vec<&str> = words(text).collect();
-        let hashes: Vec<u64> = words.iter().map(|word| token_hash(word)).collect();
-        let shared = benchmarks.known.find(&hashes)?;
+        let shared = benchmarks.known.find(&word_hashes(text))?;
+        let words: Vec<&str> = words(text).skip(shared.words.start).take(shared.words.len()).collect();
         let (row, field) = benchmarks.texts[shared.known];
         let (file, called) = &benchmarks.rows[row as usize];
         let file = name(&self.files[*file as usize]);
         let field = &benchmarks.columns[field as usize];
-        Some(format!("{column} has of {file}, {called}, {field}: \"{}\"", words[shared.words].join(" ")))
+        Some(format!("{column} has of {file}, {called}, {field}: \"{}\"", words.join(" ")))
     }
 }
