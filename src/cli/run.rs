@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::batch::{BatchArgs, Batching};
+use crate::cli::batch::{BatchArgs, Batching, EXPORTED};
 use crate::cli::money::MoneyArgs;
 use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
 use crate::cli::progress::{PendingCauses, Progress};
@@ -13,6 +13,7 @@ use crate::cli::reuse::ReuseArgs;
 use crate::cli::saved::SavedCommand;
 use crate::cli::telemetry::{Telemetry, TelemetryArgs};
 use crate::cli::{bundled, doctor, dry_run, runtime, summary};
+use crate::engine::barrier::WAITS;
 use crate::engine::budget::Budget;
 use crate::engine::calls::{Calls, Resources};
 use crate::engine::metrics::Metrics;
@@ -374,7 +375,8 @@ fn finish_export(
     let exported = batching.map_or(Ok(0), Batching::print_exported)?;
     let others: PendingCauses = pending
         .iter()
-        .filter(|((_, cause), _)| *cause != "exported")
+        // Rows that wait for exported ones wait for nothing else.
+        .filter(|((_, cause), _)| ![EXPORTED, WAITS].contains(cause))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     summary::tell_pending(&others);

@@ -68,12 +68,13 @@ impl<'a> Barrier<'a> {
                 Some(step) => part::num_rows(&engine.run.part(step, n as u64)?)? as usize,
             });
         }
-        let Some(Work::Global(stage)) = engine.plan.global(self.at).map(|stage| &stage.work) else {
+        let stage = engine.plan.global(self.at);
+        let Some((stage, Work::Global(global))) = stage.map(|stage| (&*stage.name, &stage.work)) else {
             return Err(Error::environment("a step without a global stage has nothing to decide"));
         };
         let change = match self.step_before() {
-            None => stage.decide(&Seeds(engine)),
-            Some(_) => stage.decide(&Sealed { engine, parts: self.parts()? }),
+            None => global.decide(&Seeds { engine, stage }),
+            Some(_) => global.decide(&Sealed { engine, stage, parts: self.parts()? }),
         }?;
         Ok(Decision { change, rows })
     }
@@ -123,6 +124,7 @@ pub const WAITS: &str = "waits_for_pending";
 /// Sealed parts, one after the other.
 struct Sealed<'a> {
     engine: &'a Engine,
+    stage: &'a str,
     parts: Vec<PathBuf>,
 }
 
@@ -130,7 +132,7 @@ impl Rows for Sealed<'_> {
     fn scan(&self, columns: &[&str]) -> Result<Batches<'_>> {
         let columns = columns.iter().map(|name| (*name).to_owned()).collect();
         let batches = Scan::new(self.parts.clone(), Some(columns));
-        Ok(Box::new(batches.map(|batch| going_on(self.engine, batch))))
+        Ok(Box::new(batches.map(|batch| read(self.engine, self.stage, batch))))
     }
 
     fn scratch(&self) -> &Path {
@@ -139,24 +141,29 @@ impl Rows for Sealed<'_> {
 }
 
 /// Seeds, one after the other.
-struct Seeds<'a>(&'a Engine);
+struct Seeds<'a> {
+    engine: &'a Engine,
+    stage: &'a str,
+}
 
 impl Rows for Seeds<'_> {
     fn scan(&self, _columns: &[&str]) -> Result<Batches<'_>> {
-        let seeds = &self.0.seeds;
+        let seeds = &self.engine.seeds;
         let batches = (0..seeds.rows()).step_by(SEED_ROWS).map(|start| seeds.read(start, SEED_ROWS));
-        Ok(Box::new(batches.map(|batch| going_on(self.0, batch))))
+        Ok(Box::new(batches.map(|batch| read(self.engine, self.stage, batch))))
     }
 
     fn scratch(&self) -> &Path {
-        self.0.run.path()
+        self.engine.run.path()
     }
 }
 
-/// `batch`, unless the run is to stop.
-fn going_on(engine: &Engine, batch: Result<RecordBatch>) -> Result<RecordBatch> {
+/// `batch` for the stage called `stage`, unless the run is to stop.
+fn read(engine: &Engine, stage: &str, batch: Result<RecordBatch>) -> Result<RecordBatch> {
     if engine.calls.stop.is_set() {
         return Err(Error::new(Kind::Interrupted, "the run stops"));
     }
-    batch
+    let batch = batch?;
+    engine.calls.observer().event(&Event::Deciding { stage, rows: batch.num_rows() as u64 });
+    Ok(batch)
 }

@@ -6,7 +6,8 @@
 //!
 //! Short texts: a benchmark's text with fewer words than a run has is looked for as a whole, and so is a column of a row in
 //! the benchmark's texts, if they have at least `least` words; with fewer they would be found everywhere. Runs that more
-//! than `common` rows of the benchmarks share are boilerplate and prove nothing; nor do runs of numbers.
+//! than `common` rows of the benchmarks share are boilerplate and prove nothing, and neither do runs
+//! of numbers or of few different words (imports).
 //!
 //! Without any file, every row stays.
 
