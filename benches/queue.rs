@@ -128,8 +128,13 @@ async fn settled(model: &Silence) {
 async fn partition(rows: usize) {
     let templates = Arc::new(Templates::load(None).unwrap());
     let sampling = Sampling { model: "bench".into(), ..Sampling::default() };
-    let context =
-        Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16_384 };
+    let context = Context {
+        templates: &templates,
+        sampling: &sampling,
+        sandbox: None,
+        max_output_bytes: 16_384,
+        decontaminate: None,
+    };
     let mut pipeline = Pipeline::load("synthesize").unwrap();
     pipeline.stages.retain(|stage| stage.name == "solution.reply");
     let plan = Arc::new(Plan::build(&pipeline, &context).unwrap());

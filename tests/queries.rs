@@ -56,6 +56,11 @@ fn rejected(id: &str, stage: &str, reason: &str, detail: &str) -> RejectedRow {
     }
 }
 
+fn repeating(id: &str, repeated: &str, similarity: &str) -> RejectedRow {
+    let detail = format!("repeats {repeated}: question is {similarity} similar");
+    RejectedRow { language: Some("go".into()), ..rejected(id, "new", "duplicate", &detail) }
+}
+
 /// A run directory with all tables but, unless wanted, the dataset.
 fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -77,6 +82,8 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
         rejected("2", "verify", "RUNTIME_ERROR", "b: exit code 1"),
         rejected("3", "verify", "RUNTIME_ERROR", "a: exit code 2"),
         rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
+        repeating("5", "1", "0.75"),
+        repeating("6", "1", "1"),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
     let mut replies = String::from(
@@ -101,7 +108,7 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     );
     write(&run.verdicts(), &verdicts);
     if with_dataset {
-        write(&run.dataset(), &batch("id language score\na python 1\nb go 2"));
+        write(&run.dataset(), &batch("id language score category\na python 1 graphs\nb go 2 graphs"));
     }
     root
 }
@@ -149,6 +156,8 @@ fn every_built_in_query_gives_the_known_answer() {
              solution.reply,all,94,940,376,47,0.001786"
                 .to_owned(),
         ),
+        ("balance", "go,graphs,1,100.0\npython,graphs,1,100.0".to_owned()),
+        ("duplicates", "go,1,2,0.75,1.0,5".to_owned()),
         (
             "funnel",
             "solution.prompt,prompt,34,0,34,0,0,100.0,0.0\n\
@@ -164,9 +173,10 @@ fn every_built_in_query_gives_the_known_answer() {
         (
             "reject_reasons",
             format!(
-                "verify,RUNTIME_ERROR,2,50.0,a: exit code 2\n\
-                 solution.reply,empty_reply,1,25.0,the reply has no text\n\
-                 verify,WRONG_ANSWER,1,25.0,{hostile}"
+                "new,duplicate,2,33.3,repeats 1: question is 0.75 similar\n\
+                 verify,RUNTIME_ERROR,2,33.3,a: exit code 2\n\
+                 solution.reply,empty_reply,1,16.7,the reply has no text\n\
+                 verify,WRONG_ANSWER,1,16.7,{hostile}"
             ),
         ),
         (
@@ -208,12 +218,24 @@ fn built_in_queries_work_on_tables_without_rows() {
     for table in ["rejected", "replies", "verdicts"] {
         write(&root.path().join(table), &empty(&full.path().join(table).join("part-00000.parquet")));
     }
+    write(&root.path().join("dataset"), &empty(&run_dir(true).path().join("dataset/part-00000.parquet")));
     for query in queries::all() {
         let rows = answer(root.path(), &[query.name.as_str()]);
         // The total of no languages is one line.
         let expected = usize::from(query.name == "pass_rate_by_language");
         assert_eq!(rows.lines().count(), expected, "{}: {rows}", query.name);
     }
+}
+
+#[test]
+fn balance_counts_categories_within_each_language() {
+    let run = run_dir(false);
+    let dataset = "language category\ngo files\npython files\npython graphs\npython graphs\ngo files";
+    write(&run.path().join("dataset"), &batch(dataset));
+    assert_eq!(
+        answer(run.path(), &["balance"]),
+        "go,files,2,100.0\npython,graphs,2,66.7\npython,files,1,33.3"
+    );
 }
 
 #[test]

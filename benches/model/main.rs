@@ -163,8 +163,13 @@ async fn ask(server: &Server, rows: usize, in_flight: usize, timeout: u64) -> As
         max_tokens: Some(4096),
         ..Sampling::default()
     };
-    let context =
-        Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16_384 };
+    let context = Context {
+        templates: &templates,
+        sampling: &sampling,
+        sandbox: None,
+        max_output_bytes: 16_384,
+        decontaminate: None,
+    };
     let plan = Arc::new(Plan::build(&pipeline, &context).unwrap());
     let endpoint =
         Endpoint { timeout: Duration::from_secs(timeout), ..Endpoint::new(&server.base_url, None) };

@@ -1,14 +1,14 @@
 //! What every command that takes rows through a pipeline does: what is needed made ready, the engine run, its tables written.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::batch::Batching;
 use super::options::ModelChoice;
 use super::progress::Progress;
-use super::run::{Args, asking_model, asks, in_flight, interrupts, journals, resources};
+use super::run::{Args, asking_model, asks, check_decontaminates, in_flight, interrupts, journals, resources};
 use super::saved::SavedCommand;
 use super::telemetry::Telemetry;
 use super::{doctor, runtime};
@@ -44,6 +44,7 @@ pub(super) struct Setup {
     templates: Arc<Templates>,
     sampling: Sampling,
     max_output_bytes: usize,
+    decontaminate: Vec<PathBuf>,
 }
 
 impl Setup {
@@ -55,15 +56,24 @@ impl Setup {
         let templates = Arc::new(Templates::load(args.templates.as_deref())?);
         let sampling = args.model.sampling(&pipeline.model)?;
         let max_output_bytes = args.max_output_bytes;
-        let context = Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes };
+        let context = Context {
+            templates: &templates,
+            sampling: &sampling,
+            sandbox: None,
+            max_output_bytes,
+            decontaminate: Some(&args.decontaminate),
+        };
         let draft = Plan::build(&pipeline, &context)?;
-        Ok(Self { pipeline, draft, templates, sampling, max_output_bytes })
+        check_decontaminates(&draft, &args.decontaminate)?;
+        let decontaminate = args.decontaminate.clone();
+        Ok(Self { pipeline, draft, templates, sampling, max_output_bytes, decontaminate })
     }
 
     fn plan(&self, sandbox: Option<Arc<dyn Sandbox>>) -> Result<Plan> {
         let (templates, sampling) = (&self.templates, &self.sampling);
-        let max_output_bytes = self.max_output_bytes;
-        Plan::build(&self.pipeline, &Context { templates, sampling, sandbox, max_output_bytes })
+        let (max_output_bytes, decontaminate) = (self.max_output_bytes, Some(&self.decontaminate[..]));
+        let context = Context { templates, sampling, sandbox, max_output_bytes, decontaminate };
+        Plan::build(&self.pipeline, &context)
     }
 }
 
@@ -188,7 +198,7 @@ impl Begun {
                 .steps
                 .iter()
                 .map(|step| step.name.clone())
-                .zip(plan.fingerprints(&file.seeds_fingerprint(), &seen))
+                .zip(plan.fingerprints(&file.seeds_fingerprint(), &seen, &[]))
                 .collect();
             if let Some(endpoint) =
                 endpoint.filter(|_| finished.is_some_and(|before| before != file.fingerprints))

@@ -31,6 +31,7 @@ mod saved;
 mod scores;
 mod serve;
 mod stage;
+mod stage_input;
 mod summary;
 mod telemetry;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::batch::{BatchArgs, Batching};
+use crate::cli::batch::{BatchArgs, Batching, EXPORTED};
 use crate::cli::drive::{Begun, Setup};
 use crate::cli::money::MoneyArgs;
 use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
@@ -12,11 +12,12 @@ use crate::cli::progress::PendingCauses;
 use crate::cli::reuse::ReuseArgs;
 use crate::cli::telemetry::TelemetryArgs;
 use crate::cli::{bundled, dry_run, summary};
+use crate::engine::barrier::WAITS;
 use crate::engine::calls::Resources;
 use crate::engine::partition_rows;
 use crate::engine::run_file::{RunFile, SeedCounts, State};
 use crate::engine::stop::Stop;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::ingest::{SeedOptions, ingest, manifest};
 use crate::frame::journal::Journal;
 use crate::frame::key::Key;
@@ -60,6 +61,10 @@ pub struct Args {
     /// Programs that print more are rejected before their output becomes a prompt, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 16_384)]
     pub max_output_bytes: usize,
+    /// JSONL or Parquet files of benchmarks: the pipeline's `decontaminate` stages take rows away that share a run of words
+    /// with them.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub decontaminate: Vec<PathBuf>,
     #[command(flatten)]
     pub seeds: SeedArgs,
     #[command(flatten)]
@@ -175,6 +180,15 @@ pub(super) fn asks(plan: &Plan, resource: Resource) -> bool {
     plan.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
 }
 
+/// Refuses benchmark files that no stage of the plan would look at.
+pub(super) fn check_decontaminates(plan: &Plan, files: &[PathBuf]) -> Result<()> {
+    if files.is_empty() || plan.stages.iter().any(|stage| stage.op == "decontaminate") {
+        return Ok(());
+    }
+    Err(Error::usage(format!("--decontaminate: `{}` has no stage that decontaminates", plan.pipeline))
+        .hint("add a stage with op = \"decontaminate\" to the pipeline"))
+}
+
 /// Stages that ask the model.
 pub(super) fn asking_model(plan: &Plan) -> Vec<Arc<str>> {
     let asks = |stage: &&Stage| stage.requests.is_some_and(|(asked, _)| asked == Resource::Model);
@@ -237,7 +251,8 @@ fn finish_export(
     let exported = batching.map_or(Ok(0), Batching::print_exported)?;
     let others: PendingCauses = pending
         .iter()
-        .filter(|((_, cause), _)| *cause != "exported")
+        // Rows that wait for exported ones wait for nothing else.
+        .filter(|((_, cause), _)| ![EXPORTED, WAITS].contains(cause))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     summary::tell_pending(&others);

@@ -1,5 +1,6 @@
 //! The engine: partitions stream through the steps of a plan; answers are journaled, parts sealed, runs resumed.
 
+pub mod barrier;
 pub mod budget;
 pub mod calls;
 pub mod counts;

@@ -17,4 +17,5 @@ pub mod records;
 pub mod rejects;
 pub mod run_dir;
 pub mod schema;
+pub mod spill;
 mod table_file;

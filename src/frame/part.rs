@@ -11,8 +11,12 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use crate::error::{Error, Result};
-use crate::frame::table_file::{Rows, TableFile, bare};
+use crate::frame::key::Key;
+use crate::frame::table_file::{Hashed, Rows, TableFile, bare};
 use crate::frame::{atomic, contained};
+
+/// Where a part's footer has the hash of its row groups.
+const CONTENT: &str = "autocodegen.content";
 
 /// Writes `batches` as the sealed part `path`, with `metadata` in the file's key-value metadata.
 ///
@@ -28,7 +32,7 @@ pub fn seal(
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     atomic::write_file(path, |file| {
-        let mut table = TableFile::create(file, path, schema, metadata)?;
+        let mut table = TableFile::create(Hashed::new(file), path, schema, metadata)?;
         let mut rows = Rows::new(schema);
         for batch in batches {
             rows.push(batch, &mut |group| table.write_group(&group))?;
@@ -36,6 +40,8 @@ pub fn seal(
         if let Some(group) = rows.rest()? {
             table.write_group(&group)?;
         }
+        let content = table.hash()?;
+        table.say(CONTENT, content.to_string());
         table.finish().map(drop)
     })
 }
@@ -57,6 +63,17 @@ pub fn read(path: &Path) -> Result<(Vec<RecordBatch>, BTreeMap<String, String>)>
 /// I/O errors, and a file that is not whole Parquet.
 pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     open(path).map(|builder| key_values(&builder))
+}
+
+/// What the part `path` holds, as a hash: parts of equal rows and schema have the same. `None` for Parquet files of others.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn content(path: &Path) -> Result<Option<Key>> {
+    let builder = open(path)?;
+    let pairs = builder.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+    let content = pairs.filter(|pair| pair.key == CONTENT).find_map(|pair| pair.value.as_ref());
+    Ok(content.and_then(|key| key.parse().ok()))
 }
 
 /// The schema of the part `path`; the only place to find it when the part has no rows.
@@ -158,7 +175,7 @@ fn key_values(builder: &ParquetRecordBatchReaderBuilder<File>) -> BTreeMap<Strin
     pairs
         .into_iter()
         .flatten()
-        .filter(|pair| pair.key != ARROW_SCHEMA_META_KEY)
+        .filter(|pair| pair.key != ARROW_SCHEMA_META_KEY && pair.key != CONTENT)
         .map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default()))
         .collect()
 }

@@ -1,5 +1,6 @@
 //! The table of operators: the only place that knows them all.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -23,6 +24,9 @@ pub struct Context<'a> {
     pub sandbox: Option<Arc<dyn Sandbox>>,
     /// Longest captured output of a program that may go into a prompt, bytes.
     pub max_output_bytes: usize,
+    /// Benchmark files that rows are held against besides those a pipeline names. `None` when nothing will run (`explain`):
+    /// no benchmark is read then.
+    pub decontaminate: Option<&'a [PathBuf]>,
 }
 
 /// One `[[stage]]` of a pipeline file: its name, its operator, and the operator's own keys.
@@ -66,6 +70,9 @@ const OPERATORS: &[(&str, Build)] = &[
     ("score", super::score::build),
     ("converse", super::converse::build),
     ("select", super::select::build),
+    ("decontaminate", super::decontaminate::build),
+    ("novelty", super::novelty::build),
+    ("balance", super::balance::build),
 ];
 
 /// Builds the stage that `spec` describes.
