@@ -9,6 +9,7 @@
 //! - [`text`], [`llm`], [`sandbox`]: prompts and replies; the model; the jail
 //! - [`frame`]: Arrow frames on disk: seeds, parts, journal, tables
 //! - [`retry`], [`error`]: when a fault is tried again; errors that end a command
+//! - [`stats`]: what samples that pass or fail say; imports nothing
 //!
 //! [`analytics`] stands beside them: it answers questions about sealed frames and imports nothing but `frame` and `error`.
 
@@ -22,4 +23,5 @@ pub mod plan;
 pub mod retry;
 pub mod sandbox;
 pub mod stages;
+pub mod stats;
 pub mod text;

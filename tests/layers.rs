@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top-level modules from the top down. Those of equal rank do not import each other.
-const LAYERS: [(&str, u32); 12] = [
+const LAYERS: [(&str, u32); 13] = [
     ("cli", 9),
     ("engine", 8),
     ("plan", 7),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u32); 12] = [
     ("frame", 3),
     ("retry", 2),
     ("error", 1),
+    ("stats", 0),
     ("lib", 10),
 ];
 
