@@ -89,8 +89,8 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     write(&run.replies(), &batch(&replies));
     let price = Price { input: 2.0, cached_input: 0.5, output: 10.0, source: "test".into() };
     let prices = Prices::from([("solution.reply".to_owned(), price)]);
-    let asking = ["solution.reply".into(), "question.reply".into()];
-    prices::write(&run.prices_table(), &asking, "m", &prices).unwrap();
+    let asking = ["solution.reply", "question.reply"].map(|stage| (stage.into(), vec!["m".to_owned()]));
+    prices::write(&run.prices_table(), &asking, &prices).unwrap();
     let verdicts = batch(
         "stage  id language outcome       wall_ms
          probe  a  go       PASSED        10

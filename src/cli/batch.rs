@@ -62,11 +62,11 @@ pub struct Batching {
 }
 
 impl BatchArgs {
-    /// The model that `model` chooses, or none at all where nothing is to be asked now.
+    /// What `model` chooses to answer for `models`, or none at all where nothing is to be asked now.
     ///
     /// # Errors
     /// Those of [`ModelArgs::choose`].
-    pub fn choose(&self, model: &ModelArgs, bundled: Option<&str>) -> Result<ModelChoice> {
+    pub fn choose(&self, model: &ModelArgs, models: &[String], bundled: Option<&str>) -> Result<ModelChoice> {
         if self.no_ask || self.export.is_some() {
             if model.model.is_none() && bundled.is_none() {
                 return Err(Error::usage("no model is named, so that answers cannot be told apart")
@@ -78,7 +78,7 @@ impl BatchArgs {
         if self.batch && model.model.is_none() {
             return Err(Error::usage("--batch asks an endpoint").hint("give --model NAME and --base-url URL"));
         }
-        model.choose(bundled)
+        model.choose(models, bundled)
     }
 
     /// Has requests gathered where that is asked for; `choice` then answers none. With `quiet`, batches are not told of.
@@ -98,7 +98,8 @@ impl BatchArgs {
             (Some(export), _) => self.export(export, &dir)?,
             (None, Some(endpoints)) if self.batch => {
                 let endpoint = endpoints.only().ok_or_else(|| {
-                    Error::usage("--batch asks one endpoint").hint("name one with --base-url or --provider")
+                    Error::usage("--batch asks one model at one endpoint")
+                        .hint("name one with --base-url or --provider, and no other with --stage-model")
                 })?;
                 self.drive(&endpoint, model, &dir, quiet)?
             }

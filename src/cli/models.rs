@@ -5,6 +5,7 @@ use serde_json::json;
 use super::connect::{EndpointArgs, LimitArgs};
 use super::{printable, runtime, summary, write_stdout};
 use crate::error::{Error, Result};
+use crate::llm::router::Place;
 
 /// Arguments of `models`.
 #[derive(clap::Args)]
@@ -36,7 +37,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let endpoints = args.endpoints.connect(&limits, false)?;
     let lists = runtime()?.block_on(async {
         let lists =
-            endpoints.iter().map(|(endpoint, _)| async { (endpoint.name(), endpoint.models().await) });
+            endpoints.iter().map(|Place { endpoint, .. }| async { (endpoint.name(), endpoint.models().await) });
         futures::future::join_all(lists).await
     });
     let mut table = summary::table(&["endpoint", "model", "owner", "context"], 3..4);

@@ -90,7 +90,7 @@ pub struct Args {
 pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let started = Instant::now();
     let languages = Languages::embedded()?;
-    let pipeline = Pipeline::load(&args.pipeline)?;
+    let pipeline = args.model.pipeline(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
     let context = |sandbox| Context {
@@ -103,12 +103,14 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     if let Some(bodies) = args.dry_run {
         return dry_run::run(args, bodies, &draft, &languages);
     }
-    let asking = asking_model(&draft);
+    let asking = asking(&draft, &pipeline, &sampling.model)?;
     let prices = args.money.prices(&asking, &sampling.model)?;
-    let caps = args.money.caps(&asking, &prices, &sampling.model)?;
+    let caps = args.money.caps(&asking, &prices)?;
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let asks_model = asks(&draft, Resource::Model);
-    let mut choice = asks_model.then(|| args.batch.choose(&args.model, bundled.as_deref())).transpose()?;
+    let mut choice = asks_model
+        .then(|| args.batch.choose(&args.model, &models(&asking), bundled.as_deref()))
+        .transpose()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
     let dir = Arc::new(RunDir::open_or_create(&out)?);
     let reused = args.reuse.runs(Some(dir.path()))?;
@@ -177,7 +179,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         dir.write_json(&file)?;
 
         let journals = journals(&plan, &dir)?;
-        let earlier = Spending::of(&journals, &asking, Some(&file.cost.spending))?;
+        let earlier = Spending::of(&journals, &names(&asking), Some(&file.cost.spending))?;
         let budget = Budget::new(caps, prices.clone(), &earlier);
         let metrics = Arc::new(Metrics::new(prices, earlier));
         let progress = Arc::new(Progress::new(&plan, store.rows(), quiet, metrics.clone()));
@@ -209,10 +211,10 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         progress.finish();
         telemetry.finish();
         let outcome = outcome?;
-        prices::write(&dir.prices_table(), &asking, &sampling.model, metrics.prices())?;
+        prices::write(&dir.prices_table(), &asking, metrics.prices())?;
         let spending = match &batching {
             // Answers that came in files were charged for as well.
-            Some(_) => Spending::of(engine.calls.journals(), &asking, Some(&metrics.spending()))?,
+            Some(_) => Spending::of(engine.calls.journals(), &names(&asking), Some(&metrics.spending()))?,
             None => metrics.spending(),
         };
         finish(&engine, &mut file, &outcome, (spending, &metrics), started)?;
@@ -297,10 +299,33 @@ pub(super) fn asks(plan: &Plan, resource: Resource) -> bool {
     plan.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
 }
 
-/// Stages that ask the model.
-pub(super) fn asking_model(plan: &Plan) -> Vec<Arc<str>> {
+/// Stages that ask models, each with those it asks.
+pub(super) type Asking = Vec<(Arc<str>, Vec<String>)>;
+
+/// The stages of `plan` that ask models: those that `pipeline` names, or `default`.
+///
+/// # Errors
+/// A stage names no model where it should.
+pub(super) fn asking(plan: &Plan, pipeline: &Pipeline, default: &str) -> Result<Asking> {
     let asks = |stage: &&Stage| stage.requests.is_some_and(|(asked, _)| asked == Resource::Model);
-    plan.stages.iter().filter(asks).map(|stage| stage.name.clone()).collect()
+    let asked = |stage: &Stage| Ok((stage.name.clone(), pipeline.models(&stage.name, default)?));
+    plan.stages.iter().filter(asks).map(asked).collect()
+}
+
+/// The names of the stages.
+pub(super) fn names(asking: &Asking) -> Vec<Arc<str>> {
+    asking.iter().map(|(stage, _)| stage.clone()).collect()
+}
+
+/// Every model that is asked, once.
+pub(super) fn models(asking: &Asking) -> Vec<String> {
+    let mut models: Vec<String> = Vec::new();
+    for model in asking.iter().flat_map(|(_, models)| models) {
+        if !models.contains(model) {
+            models.push(model.clone());
+        }
+    }
+    models
 }
 
 pub(super) fn resources(

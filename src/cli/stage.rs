@@ -10,7 +10,7 @@ use arrow_select::filter::filter_record_batch;
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
 use super::reuse::ReuseArgs;
-use super::run::interrupts;
+use super::run::{asking, interrupts, models};
 use super::{printable, reference, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
 use crate::engine::counts::Counts;
@@ -74,7 +74,7 @@ pub struct Args {
 
 /// Runs the command; exit code 1 when rows are pending.
 pub fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let pipeline = Pipeline::load(&args.pipeline)?;
+    let pipeline = args.model.pipeline(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
     let reused = args.reuse.runs(None)?;
@@ -90,7 +90,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         let asks = |resource| {
             draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
         };
-        let choice = if asks(Resource::Model) { Some(args.model.choose(None)?) } else { None };
+        let models = models(&asking(&draft, &wanted, &sampling.model)?);
+        let choice = if asks(Resource::Model) { Some(args.model.choose(&models, None)?) } else { None };
         if let Some(endpoint) = choice.as_ref().and_then(|choice| choice.endpoint.as_ref()) {
             endpoint.check(&sampling).await?;
         }

@@ -14,6 +14,8 @@
 
 mod capture;
 mod children;
+mod critic;
+mod difficulty;
 mod extract;
 mod extract_json;
 mod keep;
@@ -21,6 +23,8 @@ mod model;
 mod prompt;
 pub mod registry;
 mod run;
+mod run_samples;
+mod sampled;
 mod select;
 
 pub use children::{PARENT_ID, SAMPLE};

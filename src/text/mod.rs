@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod extract;
 pub mod json_reply;
 pub mod json_schema;
+pub mod quote;
 pub mod tags;
 pub mod template;
 pub mod thinking;
