@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use autocodegen::analytics::queries;
 use autocodegen::engine::prices;
 use autocodegen::engine::spending::Prices;
@@ -19,16 +19,18 @@ use serde_json::{Value, json};
 
 const HOSTILE: &str = "\u{1b}[2J\u{202e}a|b\r\nc";
 
-/// A column of the fixture: whole numbers or truth values if all values are, text otherwise.
+/// A column of the fixture: whole numbers, numbers or truth values if all values are, text otherwise.
 fn column(values: Vec<&str>) -> ArrayRef {
     let flags: Result<Vec<bool>, _> = values.iter().map(|value| value.parse()).collect();
     if let Ok(flags) = flags {
         return Arc::new(BooleanArray::from(flags));
     }
     let numbers: Result<Vec<u64>, _> = values.iter().map(|value| value.parse()).collect();
-    match numbers {
-        Ok(numbers) => Arc::new(UInt64Array::from(numbers)),
-        Err(_) => Arc::new(StringArray::from(values)),
+    let fractions: Result<Vec<f64>, _> = values.iter().map(|value| value.parse()).collect();
+    match (numbers, fractions) {
+        (Ok(numbers), _) => Arc::new(UInt64Array::from(numbers)),
+        (_, Ok(fractions)) => Arc::new(Float64Array::from(fractions)),
+        _ => Arc::new(StringArray::from(values)),
     }
 }
 
@@ -56,6 +58,15 @@ fn rejected(id: &str, stage: &str, reason: &str, detail: &str) -> RejectedRow {
     }
 }
 
+/// A row that left with its difficulty, and a text that only looks as if it named another.
+fn rated(id: &str, difficulty: &str, rate: &str, reason: &str) -> RejectedRow {
+    let record = format!(
+        r#"{{"question":"\"difficulty\":\"none\",\"pass_rate\":0.5,","pass_rate":{rate},"pass_rate_low":0.1,"difficulty":"{difficulty}"}}"#
+    );
+    let row = rejected(id, "later", reason, "it left");
+    RejectedRow { language: Some("go".into()), record: Some(record), ..row }
+}
+
 /// A run directory with all tables but, unless wanted, the dataset.
 fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -77,6 +88,8 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
         rejected("2", "verify", "RUNTIME_ERROR", "b: exit code 1"),
         rejected("3", "verify", "RUNTIME_ERROR", "a: exit code 2"),
         rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
+        rated("5", "too_easy", "1.0", "too_easy"),
+        rated("6", "hard", "0.0", "duplicate"),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
     let mut replies = String::from(
@@ -101,7 +114,10 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     );
     write(&run.verdicts(), &verdicts);
     if with_dataset {
-        write(&run.dataset(), &batch("id language score\na python 1\nb go 2"));
+        write(
+            &run.dataset(),
+            &batch("id language score difficulty pass_rate\na python 1 medium 0.5\nb go 2 easy 0.75"),
+        );
     }
     root
 }
@@ -149,6 +165,14 @@ fn every_built_in_query_gives_the_known_answer() {
              solution.reply,all,94,940,376,47,0.001786"
                 .to_owned(),
         ),
+        // Four problems: two that left, 1.0 and 0.0, and two in the dataset, 0.5 and 0.75.
+        (
+            "difficulty_calibration",
+            "go,3,33.3,0.0,33.3,33.3,58.3,37.5,75.0,87.5\n\
+             python,1,0.0,100.0,0.0,0.0,50.0,50.0,50.0,50.0\n\
+             all,4,25.0,25.0,25.0,25.0,56.2,37.5,62.5,81.2"
+                .to_owned(),
+        ),
         (
             "funnel",
             "solution.prompt,prompt,34,0,34,0,0,100.0,0.0\n\
@@ -164,9 +188,11 @@ fn every_built_in_query_gives_the_known_answer() {
         (
             "reject_reasons",
             format!(
-                "verify,RUNTIME_ERROR,2,50.0,a: exit code 2\n\
-                 solution.reply,empty_reply,1,25.0,the reply has no text\n\
-                 verify,WRONG_ANSWER,1,25.0,{hostile}"
+                "verify,RUNTIME_ERROR,2,33.3,a: exit code 2\n\
+                 later,duplicate,1,16.7,it left\n\
+                 later,too_easy,1,16.7,it left\n\
+                 solution.reply,empty_reply,1,16.7,the reply has no text\n\
+                 verify,WRONG_ANSWER,1,16.7,{hostile}"
             ),
         ),
         (
@@ -199,13 +225,13 @@ fn every_built_in_query_gives_the_known_answer() {
 fn built_in_queries_work_on_tables_without_rows() {
     let root = tempfile::tempdir().unwrap();
     let run = RunDir::open_or_create(root.path()).unwrap();
-    let full = run_dir(false);
+    let full = run_dir(true);
     let empty = |from: &Path| part::read(from).unwrap().0[0].slice(0, 0);
     let stages = empty(&full.path().join("stages.parquet"));
     part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
     let prices = empty(&full.path().join("prices.parquet"));
     part::seal(&run.prices_table(), &prices.schema(), &[prices], &BTreeMap::new()).unwrap();
-    for table in ["rejected", "replies", "verdicts"] {
+    for table in ["dataset", "rejected", "replies", "verdicts"] {
         write(&root.path().join(table), &empty(&full.path().join(table).join("part-00000.parquet")));
     }
     for query in queries::all() {

@@ -82,7 +82,8 @@ pub fn run(
         let caps = args.money.caps(&asking, &prices)?;
         let journals = run::journals(&plan, &main)?;
         let earlier: Option<RunFile> = main.read_json()?;
-        let earlier = Spending::of(&journals, &run::names(&asking), earlier.as_ref().map(|file| &file.cost.spending))?;
+        let earlier =
+            Spending::of(&journals, &run::names(&asking), earlier.as_ref().map(|file| &file.cost.spending))?;
         let budget = Budget::new(caps, prices.clone(), &earlier);
         let metrics = Arc::new(Metrics::new(prices, earlier));
         let progress = Arc::new(Progress::new(&plan, store.rows(), quiet, metrics.clone()));

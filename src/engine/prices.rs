@@ -31,7 +31,10 @@ fn batch(stages: &[(Arc<str>, Vec<String>)], prices: &Prices) -> Result<RecordBa
     let sources = stages.iter().map(|stage| price(stage).map(|price| price.source.clone()));
     let columns = vec![
         column("stage", text(StringArray::from_iter_values(stages.iter().map(|(stage, _)| stage)))),
-        column("model", text(StringArray::from_iter_values(stages.iter().map(|(_, models)| models.join(", "))))),
+        column(
+            "model",
+            text(StringArray::from_iter_values(stages.iter().map(|(_, models)| models.join(", ")))),
+        ),
         column("input_usd", usd(|price| price.input)),
         column("cached_input_usd", usd(|price| price.cached_input)),
         column("output_usd", usd(|price| price.output)),

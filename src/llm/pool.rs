@@ -151,9 +151,8 @@ impl Pool {
         refuse_reserved(sampling)?;
         let checks = join_all(self.endpoints.iter().map(|endpoint| endpoint.probe(sampling))).await;
         match checks.into_iter().find_map(Result::err) {
-            Some(fault) if fault.cause == "not_found" && self.endpoints.len() > 1 => {
-                Err(Error::from(fault).hint("say with `serves` in a file of --endpoints which models each endpoint has"))
-            }
+            Some(fault) if fault.cause == "not_found" && self.endpoints.len() > 1 => Err(Error::from(fault)
+                .hint("say with `serves` in a file of --endpoints which models each endpoint has")),
             Some(fault) => Err(fault.into()),
             None => Ok(()),
         }

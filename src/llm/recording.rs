@@ -26,11 +26,15 @@ pub struct Recording {
     by_conversation: HashMap<(Key, u32), usize>,
 }
 
-/// What a line has besides [`Recorded`], if it was recorded by a version that knew of it.
-#[derive(Deserialize)]
-struct Conversation {
+/// What a line may have besides [`Recorded`].
+#[derive(Default, Deserialize)]
+struct More {
+    /// The messages it answers, if it was recorded by a version that knew of it.
     #[serde(default)]
     conversation: Option<Key>,
+    /// Further samples that were answered in the same words.
+    #[serde(default)]
+    also: Vec<u32>,
 }
 
 /// A recorded answer that is no reply: the verdict of a sandbox.
@@ -105,7 +109,7 @@ impl Recording {
                 continue;
             }
             match parse_line(&line) {
-                Ok(Some((recorded, conversation))) => self.add(recorded, conversation),
+                Ok(Some((recorded, more))) => self.add(recorded, &more),
                 Ok(None) => {}
                 Err(_) if line.last() != Some(&b'\n') && is_cut_off(&line) => {
                     tracing::warn!("{name}:{number}: the last line is cut off and left out");
@@ -130,13 +134,15 @@ impl Recording {
         self.by_conversation.get(&(conversation, sample)).map(|&at| &self.replies[at].1)
     }
 
-    fn add(&mut self, recorded: Recorded<Reply>, conversation: Option<Key>) {
+    fn add(&mut self, recorded: Recorded<Reply>, more: &More) {
         let at = self.replies.len();
-        if let Some(conversation) = conversation {
-            self.by_conversation.insert((conversation, recorded.sample), at);
+        for sample in std::iter::once(recorded.sample).chain(more.also.iter().copied()) {
+            if let Some(conversation) = more.conversation {
+                self.by_conversation.insert((conversation, sample), at);
+            }
+            self.by_row.insert((recorded.stage.clone(), recorded.row.clone(), sample), at);
         }
         self.replies.push((recorded.key, recorded.answer));
-        self.by_row.insert((recorded.stage, recorded.row, recorded.sample), at);
         if let Some(key) = recorded.key {
             self.by_key.insert(key, at);
         }
@@ -144,14 +150,14 @@ impl Recording {
 }
 
 /// The reply of a line and what it answers, or `None` where the line records something else.
-fn parse_line(line: &[u8]) -> serde_json::Result<Option<(Recorded<Reply>, Option<Key>)>> {
-    let Conversation { conversation } = serde_json::from_slice(line)?;
+fn parse_line(line: &[u8]) -> serde_json::Result<Option<(Recorded<Reply>, More)>> {
+    let more: More = serde_json::from_slice(line)?;
     let Recorded { key, stage, row, language, sample, attempts, reused, answer } =
         serde_json::from_slice::<Recorded<Box<RawValue>>>(line)?;
     match serde_json::from_str(answer.get()) {
         Ok(answer) => {
             let recorded = Recorded { key, stage, row, language, sample, attempts, reused, answer };
-            Ok(Some((recorded, conversation)))
+            Ok(Some((recorded, more)))
         }
         Err(_) if serde_json::from_str::<RecordedVerdict>(answer.get()).is_ok() => Ok(None),
         Err(error) => Err(error),
@@ -290,6 +296,19 @@ mod tests {
         );
         assert!(fault.hint.is_some());
         assert_eq!(model.ask(&request("k1", "r1", 0)).await.unwrap().prompt_tokens, 9);
+    }
+
+    #[tokio::test]
+    async fn one_line_may_answer_several_samples() {
+        let one = line(None, "r", 0, "same").replace("\"sample\"", "\"also\":[2,3],\"sample\"");
+        let text = one + &line(None, "r", 1, "other");
+        let model = ReplayModel::new(Recording::from_lines("bundled", &text).unwrap());
+        let mut said = Vec::new();
+        for sample in 0..4 {
+            said.push(model.ask(&request("k", "r", sample)).await.unwrap().output);
+        }
+        assert_eq!(said, ["same", "other", "same", "same"]);
+        assert!(model.ask(&request("k", "r", 4)).await.is_err());
     }
 
     #[test]

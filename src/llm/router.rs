@@ -193,7 +193,8 @@ mod tests {
     fn routes(places: Vec<Place>, models: &[&str]) -> Result<Vec<(String, String)>> {
         let models: Vec<String> = models.iter().map(|name| (*name).to_owned()).collect();
         let router = Router::new(places, &models, Duration::from_secs(1))?;
-        let route = |route: &Route| (route.models.join(","), route.pool.address().replace("http://127.0.0.1:", ""));
+        let route =
+            |route: &Route| (route.models.join(","), route.pool.address().replace("http://127.0.0.1:", ""));
         Ok(router.routes.iter().map(route).collect())
     }
 
@@ -214,7 +215,10 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             error.to_string()
         };
-        assert!(says(vec![place(1, None, &["weak"])], &["strong", "weak"]).contains("no endpoint serves the model `strong`"));
+        assert!(
+            says(vec![place(1, None, &["weak"])], &["strong", "weak"])
+                .contains("no endpoint serves the model `strong`")
+        );
         let sharing = vec![place(1, None, &["a"]), place(2, None, &["a", "b"])];
         assert!(says(sharing, &["a", "b"]).contains("endpoint 2: it shares some of its models"));
         let renaming = vec![place(1, Some("awq"), &[])];

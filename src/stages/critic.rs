@@ -44,13 +44,15 @@ fn critic() -> String {
 
 pub(super) fn build(spec: &Spec, _context: &Context<'_>) -> Result<Stage> {
     let config: Config = spec.config()?;
-    let refused =
-        |what: &str, hint: &str| Error::usage(format!("stage `{}`: {what}", spec.name)).hint(hint);
+    let refused = |what: &str, hint: &str| Error::usage(format!("stage `{}`: {what}", spec.name)).hint(hint);
     if config.evidence.is_empty() {
         return Err(refused("`evidence` names no column", "name the columns that evidence is quoted from"));
     }
     if config.min_votes == Some(0) {
-        return Err(refused("`min_votes` is 0", "leave it out for a majority, or say how many votes it takes"));
+        return Err(refused(
+            "`min_votes` is 0",
+            "leave it out for a majority, or say how many votes it takes",
+        ));
     }
     Ok(Stage {
         name: spec.name.as_str().into(),

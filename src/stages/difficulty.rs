@@ -64,7 +64,8 @@ impl Pure for Difficulty {
     fn apply(&self, batch: &RecordBatch) -> Result<Change> {
         let column = strings(batch, &self.samples)?;
         let mut rejected = Vec::new();
-        let (mut counts, mut rates, mut lows, mut highs, mut names) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut counts, mut rates, mut lows, mut highs, mut names) =
+            (vec![], vec![], vec![], vec![], vec![]);
         for row in 0..batch.num_rows() {
             let text = if column.is_valid(row) { column.value(row) } else { "" };
             let ran: Vec<Ran> = serde_json::from_str(text).unwrap_or_default();
@@ -132,7 +133,8 @@ mod tests {
         let names: Vec<_> = strings(&changed, "difficulty").unwrap().iter().flatten().collect();
         assert_eq!(names, ["hard", "medium", "easy"]);
         let numbers = |name: &str| {
-            let column = changed.column_by_name(name).unwrap().as_any().downcast_ref::<Float64Array>().unwrap();
+            let column =
+                changed.column_by_name(name).unwrap().as_any().downcast_ref::<Float64Array>().unwrap();
             column.values().to_vec()
         };
         assert_eq!(numbers("pass_rate"), [0.0, 0.5, 2.0 / 3.0]);

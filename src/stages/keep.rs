@@ -122,10 +122,11 @@ impl<'a> Runs<'a> {
 /// How a program ended and the end of what it printed.
 fn told(verdict: &Verdict) -> String {
     let exit = verdict.exit_code.map_or(String::new(), |code| format!(", exit code {code}"));
-    let printed = [("stdout", &verdict.stdout), ("stderr", &verdict.stderr)].map(|(name, text)| match text.trim() {
-        "" => format!(", {name} is empty"),
-        text => format!(", {name} ends with:\n{}", tail(text, REPORTED_CHARS)),
-    });
+    let printed =
+        [("stdout", &verdict.stdout), ("stderr", &verdict.stderr)].map(|(name, text)| match text.trim() {
+            "" => format!(", {name} is empty"),
+            text => format!(", {name} ends with:\n{}", tail(text, REPORTED_CHARS)),
+        });
     exit + &printed.concat()
 }
 

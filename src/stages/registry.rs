@@ -65,10 +65,12 @@ impl Spec {
             Some(_) => Vec::new(),
         };
         let names: Option<Vec<String>> = named.into_iter().collect();
-        names.filter(|names| !names.is_empty() && names.iter().all(|name| !name.trim().is_empty())).ok_or_else(|| {
-            Error::usage(format!("stage `{}`: `model` names no model", self.name))
-                .hint("it is a name, or a list of names that the samples go round")
-        })
+        names
+            .filter(|names| !names.is_empty() && names.iter().all(|name| !name.trim().is_empty()))
+            .ok_or_else(|| {
+                Error::usage(format!("stage `{}`: `model` names no model", self.name))
+                    .hint("it is a name, or a list of names that the samples go round")
+            })
     }
 
     /// Has the stage ask `models`.

@@ -33,8 +33,10 @@ pub(super) fn text<T: Serialize>(items: &[T]) -> Result<String> {
 pub(super) fn column(stage: &str, texts: Vec<String>) -> Result<ArrayRef> {
     let bytes: usize = texts.iter().map(String::len).sum();
     if i32::try_from(bytes).is_err() {
-        return Err(Error::usage(format!("stage `{stage}`: the samples of one partition have {bytes} bytes"))
-            .hint("ask for fewer samples, or start a new run with a smaller --partition-size"));
+        return Err(Error::usage(format!(
+            "stage `{stage}`: the samples of one partition have {bytes} bytes"
+        ))
+        .hint("ask for fewer samples, or start a new run with a smaller --partition-size"));
     }
     Ok(Arc::new(StringArray::from(texts)))
 }

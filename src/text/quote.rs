@@ -33,7 +33,11 @@ impl Quotable {
     fn has_pieces(&self, quote: &str) -> bool {
         let quote = quote.replace('\u{2026}', "...");
         let mut rest = self.0.as_str();
-        let mut pieces = quote.split("...").map(|piece| piece.trim_matches('.')).filter(|piece| !piece.is_empty()).peekable();
+        let mut pieces = quote
+            .split("...")
+            .map(|piece| piece.trim_matches('.'))
+            .filter(|piece| !piece.is_empty())
+            .peekable();
         pieces.peek().is_some()
             && pieces.all(|piece| {
                 let found = rest.find(piece).filter(|_| is_long(piece));
