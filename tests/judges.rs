@@ -262,6 +262,24 @@ fn difficulty_is_rated_by_what_a_weaker_model_s_answers_do() {
 }
 
 #[test]
+fn a_request_that_is_refused_is_no_failed_answer() {
+    let server = ChatServer::new(Duration::ZERO, |body, _| match id_of(body).as_str() {
+        "problem-long" => {
+            (400, json!({"error": {"code": "context_length_exceeded", "message": "too long"}}).to_string())
+        }
+        _ => sample(0, 1),
+    });
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), "in.jsonl", &[problem("problem-long", "python"), problem("problem-short", "python")]);
+    let model = format!("--model m --base-url {}", server.base_url);
+    ends(dir.path(), &format!("difficulty.prompt,difficulty.reply --in in.jsonl --out out.jsonl {model}"), 0);
+    let left = reasons(&dir.path().join("out.jsonl.rejected.jsonl"));
+    assert_eq!(left["problem-long"].0, "request_refused");
+    let kept = records(&dir.path().join("out.jsonl"));
+    assert_eq!(json_of(&kept["problem-short"], "answers").as_array().unwrap().len(), 10);
+}
+
+#[test]
 fn what_runs_came_to_is_put_in_words_for_the_critic() {
     if !can_run_python("execution") {
         return;
@@ -339,6 +357,22 @@ fn stages_ask_models_of_their_own_where_those_are_served() {
     ] {
         let said = ends(dir.path(), &format!("{stages} --stage-model {wrong}"), 2);
         assert!(said.contains(says), "{wrong}: {said}");
+    }
+    for (key, says) in [
+        ("model = 3", "`model` names no model"),
+        ("model = []", "`model` names no model"),
+        ("model = ['a', 1]", "`model` names no model"),
+        ("temperature = 0.0\nsamples = 2\nmodel = 'a'", "2 samples at temperature 0"),
+        ("samples = 2\nsamples_into = 'answers'\nreasoning_into = 'why'", "`why` has no single value"),
+    ] {
+        let toml = format!(
+            "name = 'p'\n[[stage]]\nname = 'a.prompt'\nop = 'prompt'\ntemplate = 'solution'\n[[stage]]\nname = 'a.reply'\nop = 'model'\n{key}\n"
+        );
+        fs::write(dir.path().join("p.toml"), toml).unwrap();
+        let mut explain = Command::new(cargo_bin!("autocodegen"));
+        let output = explain.current_dir(dir.path()).args(["explain", "p.toml"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(says), "{key}: {said}");
     }
 }
 

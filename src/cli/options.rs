@@ -222,7 +222,7 @@ impl ModelArgs {
             ));
         };
         let recording = Recording::from_lines("data/quickstart", lines)?;
-        let label = format!("{} bundled replies, written for the quickstart", recording.len());
+        let label = "bundled replies, written for the quickstart".to_owned();
         let model = Arc::new(ReplayModel::new(recording));
         Ok(ModelChoice { model, endpoint: None, label, bundled: true })
     }

@@ -16,6 +16,7 @@ use crate::frame::key::Key;
 use crate::frame::recorded::Recorded;
 use crate::llm::Model;
 use crate::llm::chat::{ChatRequest, Reply};
+use crate::llm::key::conversation_key;
 
 /// Recorded replies, in memory. Where two lines answer the same request, the later one counts.
 #[derive(Debug, Default)]
@@ -171,8 +172,8 @@ pub(super) fn is_cut_off(line: &[u8]) -> bool {
 
 /// Answers requests from a [`Recording`]; costs nothing and sends nothing.
 ///
-/// A request is found by its key. If its key is unknown, the reply to the same (stage, row, sample) is given, so that
-/// an edited template does not make a recording useless. Replies come as they were recorded, measurements included.
+/// A request is found by its key. If its key is unknown, the reply to the same messages is given, and otherwise that to the
+/// same (stage, row, sample), so that an edited template does not make a recording useless. Replies come as they were recorded, measurements included.
 #[derive(Debug)]
 pub struct ReplayModel {
     recording: Recording,
@@ -194,14 +195,16 @@ impl ReplayModel {
         if let Some(reply) = self.recording.of_key(&request.key) {
             return Some(reply);
         }
-        let Recording { replies, by_row, .. } = &self.recording;
-        let &at = by_row.get(&(request.stage.to_string(), request.row.clone(), request.sample))?;
+        let Recording { replies, by_row, by_conversation, .. } = &self.recording;
+        let same_words = by_conversation.get(&(conversation_key(&request.messages), request.sample));
+        let same_row = || by_row.get(&(request.stage.to_string(), request.row.clone(), request.sample));
+        let &at = same_words.or_else(same_row)?;
         let (recorded_key, reply) = &replies[at];
         // A line without a key was written by hand for whatever the row asks.
         if recorded_key.is_some() && self.changed.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 "requests have changed since the recording was made (first: stage {}, row {}); \
-                 replies are taken by stage and row",
+                 replies are taken by messages, or by stage and row",
                 request.stage,
                 request.row
             );
@@ -227,7 +230,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::llm::chat::Sampling;
+    use crate::llm::chat::{Message, Sampling};
 
     fn sampling() -> Arc<Sampling> {
         let (temperature, max_tokens, top_p, seed) = (None, None, None, None);
@@ -296,6 +299,23 @@ mod tests {
         );
         assert!(fault.hint.is_some());
         assert_eq!(model.ask(&request("k1", "r1", 0)).await.unwrap().prompt_tokens, 9);
+    }
+
+    #[tokio::test]
+    async fn a_repair_is_told_from_the_first_request_by_what_is_said() {
+        let said = |words: &str| {
+            let message = Message { role: "user".into(), content: words.into() };
+            ChatRequest { messages: Arc::new([message]), ..request("edited", "r", 0) }
+        };
+        let with = |words: &str, output: &str| {
+            let conversation = conversation_key(&said(words).messages);
+            line(None, "r", 0, output).replacen('{', &format!("{{\"conversation\":\"{conversation}\","), 1)
+        };
+        let text = with("ask", "first") + &with("repair", "second");
+        let model = ReplayModel::new(Recording::from_lines("bundled", &text).unwrap());
+        assert_eq!(model.ask(&said("ask")).await.unwrap().output, "first");
+        assert_eq!(model.ask(&said("repair")).await.unwrap().output, "second");
+        assert_eq!(model.ask(&said("something else")).await.unwrap().output, "second");
     }
 
     #[tokio::test]

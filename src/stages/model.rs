@@ -17,7 +17,7 @@ use super::sampled::{self, Sampled};
 use super::{Answer, Change, Effect, Rejection, Request, Resource, Stage, Work, children, depends_on};
 use crate::error::{Error, Result};
 use crate::frame::schema::{ID, LANGUAGE, strings};
-use crate::llm::chat::{Message, Reply, Sampling};
+use crate::llm::chat::{Message, REQUEST_REFUSED, Reply, Sampling};
 use crate::text::json_schema::JsonSchema;
 use crate::text::thinking::{self, Thinking};
 
@@ -265,16 +265,16 @@ impl Ask {
 
 impl Ask {
     /// What the samples of one row came to. A reply that would reject a row of its own is told as such among the others.
-    fn sampled(&self, answers: &[Answer]) -> Result<String> {
+    fn sampled(&self, answers: &[Answer]) -> Vec<Sampled> {
         let replies = answers.iter().filter_map(|answer| match answer {
             Answer::Model(reply) => Some(reply),
             Answer::Sandbox(_) => None,
         });
-        let samples = replies.map(|reply| match self.output(reply) {
+        let sample = |reply| match self.output(reply) {
             Ok(output) => Sampled { output: output.into_owned(), problem: None },
             Err((reason, _)) => Sampled { output: self.parts(reply).1.to_owned(), problem: Some(reason) },
-        });
-        sampled::text(&samples.collect::<Vec<_>>())
+        };
+        replies.map(sample).collect()
     }
 }
 
@@ -324,9 +324,21 @@ impl Effect for Ask {
 
     fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change> {
         if let Some(column) = &self.samples_into {
-            let texts = answers.iter().map(|answers| self.sampled(answers)).collect::<Result<Vec<_>>>()?;
-            let add = vec![(column.clone(), sampled::column(&self.stage, texts)?)];
-            return Ok(Change { add, ..Change::default() });
+            let mut change = Change::default();
+            let mut texts = Vec::with_capacity(answers.len());
+            for (row, answers) in answers.iter().enumerate() {
+                let samples = self.sampled(answers);
+                // Nobody has answered: not even that the row is hard to answer is known.
+                if samples.iter().all(Sampled::is_refused) {
+                    let detail = samples.into_iter().next().map(|sample| sample.output).unwrap_or_default();
+                    change.rejected.push(Rejection { row, reason: REQUEST_REFUSED.to_owned(), detail });
+                    texts.push("[]".to_owned());
+                } else {
+                    texts.push(sampled::text(&samples)?);
+                }
+            }
+            change.add.push((column.clone(), sampled::column(&self.stage, texts)?));
+            return Ok(change);
         }
         let mut change = match self.sampling.len() {
             1 => Change::default(),

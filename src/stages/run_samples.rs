@@ -2,7 +2,7 @@
 //!
 //! Reads the column that `model` writes with `samples_into`, and writes another of as many JSON objects: `code`, `passed` and
 //! `outcome`, the sandbox's or the reason why there was nothing to run. An answer without a program is an answer that did
-//! not pass. A fault of the sandbox is none: the row is pending until all its programs have a verdict.
+//! not pass; one whose request was refused is none. Nor is a fault of the sandbox: the row is pending until all its programs have a verdict.
 
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,10 @@ impl RunSamples {
     /// The answers of every row that are run.
     fn answers(&self, batch: &RecordBatch) -> Result<Vec<Result<Vec<Sampled>, String>>> {
         let mut rows = sampled::read(batch, &self.config.answers)?;
-        rows.iter_mut().flatten().for_each(|answers| answers.truncate(self.config.at_most));
+        for answers in rows.iter_mut().flatten() {
+            answers.retain(|answer| !answer.is_refused());
+            answers.truncate(self.config.at_most);
+        }
         Ok(rows)
     }
 }

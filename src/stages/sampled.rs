@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::frame::schema::strings;
+use crate::llm::chat::REQUEST_REFUSED;
 
 /// One reply of several to the same conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,13 @@ pub(super) struct Sampled {
     /// Why it is no answer, where it is none: the reason that a row of its own would be rejected for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+impl Sampled {
+    /// Whether its request was refused, so that no model has answered it.
+    pub fn is_refused(&self) -> bool {
+        self.problem.as_deref() == Some(REQUEST_REFUSED)
+    }
 }
 
 /// `items` as the text of one row.
