@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::{money, pilot, printable, run, summary, write_stdout};
+use super::{asking, money, pilot, printable, run, summary, write_stdout};
 use crate::engine::counts::Counts;
 use crate::engine::estimate::{
     Estimate, Figures, FirstPrompts, Observed, Question, Range, counted_with, estimate,
@@ -71,7 +71,7 @@ pub fn run(args: &EstimateArgs, quiet: bool) -> Result<u8> {
         max_output_bytes: args.run.max_output_bytes,
     };
     let plan = Plan::build(&pipeline, &context)?;
-    let asking = run::asking(&plan, &pipeline, &sampling.model)?;
+    let asking = asking::asking(&plan, &pipeline, &sampling.model)?;
     let prices = args.run.money.prices(&asking, &sampling.model)?;
     let out = args.run.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
 
@@ -88,7 +88,7 @@ pub fn run(args: &EstimateArgs, quiet: bool) -> Result<u8> {
         pilot::run(&args.run, &pipeline, &context, &seeds, &out, rows as usize, quiet)?;
     }
     let (counts, spent) = at_hand(&out)?;
-    let observed = replies_at_hand(&out, &run::names(&asking))?;
+    let observed = replies_at_hand(&out, &asking::names(&asking))?;
     let answer = estimate(&Question {
         plan: &plan,
         first: FirstPrompts::count(&plan, &seeds, Tokenizer::of(&sampling.model))?,

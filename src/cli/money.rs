@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::asking::Asking;
 use super::printable;
-use super::run::Asking;
 use crate::engine::budget::Caps;
 use crate::engine::spending::Prices;
 use crate::error::{Error, Result, Tokens};

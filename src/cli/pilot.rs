@@ -11,7 +11,7 @@ use arrow_array::RecordBatch;
 use super::progress::Progress;
 use super::run::{self, Args};
 use super::telemetry::Telemetry;
-use super::{bundled, doctor, runtime, summary};
+use super::{asking, bundled, doctor, runtime, summary};
 use crate::engine::budget::Budget;
 use crate::engine::calls::Calls;
 use crate::engine::estimate::sample;
@@ -53,8 +53,8 @@ pub fn run(
     let draft = Plan::build(pipeline, context)?;
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let asks_model = run::asks(&draft, Resource::Model);
-    let asking = run::asking(&draft, pipeline, &sampling.model)?;
-    let models = run::models(&asking);
+    let asking = asking::asking(&draft, pipeline, &sampling.model)?;
+    let models = asking::models(&asking);
     let choice = asks_model.then(|| args.model.choose(&models, bundled.as_deref())).transpose()?;
     // The lock of the run keeps a run and its pilot from writing the same journals.
     let main = RunDir::open_or_create(out)?;
@@ -82,8 +82,11 @@ pub fn run(
         let caps = args.money.caps(&asking, &prices)?;
         let journals = run::journals(&plan, &main)?;
         let earlier: Option<RunFile> = main.read_json()?;
-        let earlier =
-            Spending::of(&journals, &run::names(&asking), earlier.as_ref().map(|file| &file.cost.spending))?;
+        let earlier = Spending::of(
+            &journals,
+            &asking::names(&asking),
+            earlier.as_ref().map(|file| &file.cost.spending),
+        )?;
         let budget = Budget::new(caps, prices.clone(), &earlier);
         let metrics = Arc::new(Metrics::new(prices, earlier));
         let progress = Arc::new(Progress::new(&plan, store.rows(), quiet, metrics.clone()));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cli::asking::{asking, models, names};
 use crate::cli::batch::{BatchArgs, Batching};
 use crate::cli::money::MoneyArgs;
 use crate::cli::options::{ModelArgs, ModelChoice, SandboxArgs, SeedArgs};
@@ -28,11 +29,10 @@ use crate::frame::key::Key;
 use crate::frame::run_dir::RunDir;
 use crate::llm::recorder::Recorder;
 use crate::plan::Plan;
-use crate::plan::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
+use crate::stages::Resource;
 use crate::stages::registry::Context;
-use crate::stages::{Resource, Stage};
 use crate::text::template::Templates;
 
 /// Arguments of `run`.
@@ -297,35 +297,6 @@ fn seed(
 
 pub(super) fn asks(plan: &Plan, resource: Resource) -> bool {
     plan.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
-}
-
-/// Stages that ask models, each with those it asks.
-pub(super) type Asking = Vec<(Arc<str>, Vec<String>)>;
-
-/// The stages of `plan` that ask models: those that `pipeline` names, or `default`.
-///
-/// # Errors
-/// A stage names no model where it should.
-pub(super) fn asking(plan: &Plan, pipeline: &Pipeline, default: &str) -> Result<Asking> {
-    let asks = |stage: &&Stage| stage.requests.is_some_and(|(asked, _)| asked == Resource::Model);
-    let asked = |stage: &Stage| Ok((stage.name.clone(), pipeline.models(&stage.name, default)?));
-    plan.stages.iter().filter(asks).map(asked).collect()
-}
-
-/// The names of the stages.
-pub(super) fn names(asking: &Asking) -> Vec<Arc<str>> {
-    asking.iter().map(|(stage, _)| stage.clone()).collect()
-}
-
-/// Every model that is asked, once.
-pub(super) fn models(asking: &Asking) -> Vec<String> {
-    let mut models: Vec<String> = Vec::new();
-    for model in asking.iter().flat_map(|(_, models)| models) {
-        if !models.contains(model) {
-            models.push(model.clone());
-        }
-    }
-    models
 }
 
 pub(super) fn resources(

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 
+use super::asking::{asking, models};
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
 use super::reuse::ReuseArgs;
-use super::run::{asking, interrupts, models};
+use super::run::interrupts;
 use super::{printable, reference, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
 use crate::engine::counts::Counts;

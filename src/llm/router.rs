@@ -181,7 +181,7 @@ mod tests {
     fn place(port: u16, model: Option<&str>, serves: &[&str]) -> Place {
         let endpoint = Endpoint {
             model: model.map(str::to_owned),
-            ..Endpoint::new(&format!("http://127.0.0.1:{port}/v1"), None)
+            ..Endpoint::new(format!("http://127.0.0.1:{port}/v1"), None)
         };
         Place {
             endpoint: HttpModel::new(endpoint).unwrap(),
