@@ -98,8 +98,7 @@ impl BatchArgs {
             (Some(export), _) => self.export(export, &dir)?,
             (None, Some(endpoints)) if self.batch => {
                 let endpoint = endpoints.only().ok_or_else(|| {
-                    Error::usage("--batch asks one model at one endpoint")
-                        .hint("name one with --base-url or --provider, and no other with --stage-model")
+                    Error::usage("--batch asks one endpoint").hint("name one with --base-url or --provider")
                 })?;
                 self.drive(&endpoint, model, &dir, quiet)?
             }

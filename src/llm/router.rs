@@ -92,10 +92,10 @@ impl Router {
         self.routes.iter().map(|route| route.pool.in_flight()).sum()
     }
 
-    /// The endpoint, where there is only one, and only one model.
+    /// The endpoint, where there is only one.
     pub fn only(&self) -> Option<Arc<HttpModel>> {
         match self.routes.as_slice() {
-            [Route { models, pool }] if models.len() == 1 => pool.only(),
+            [only] => only.pool.only(),
             _ => None,
         }
     }
