@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use autocodegen::analytics::queries;
 use autocodegen::engine::prices;
 use autocodegen::engine::spending::Prices;
@@ -19,16 +19,18 @@ use serde_json::{Value, json};
 
 const HOSTILE: &str = "\u{1b}[2J\u{202e}a|b\r\nc";
 
-/// A column of the fixture: whole numbers or truth values if all values are, text otherwise.
+/// A column of the fixture: whole numbers, numbers or truth values if all values are, text otherwise.
 fn column(values: Vec<&str>) -> ArrayRef {
     let flags: Result<Vec<bool>, _> = values.iter().map(|value| value.parse()).collect();
     if let Ok(flags) = flags {
         return Arc::new(BooleanArray::from(flags));
     }
     let numbers: Result<Vec<u64>, _> = values.iter().map(|value| value.parse()).collect();
-    match numbers {
-        Ok(numbers) => Arc::new(UInt64Array::from(numbers)),
-        Err(_) => Arc::new(StringArray::from(values)),
+    let fractions: Result<Vec<f64>, _> = values.iter().map(|value| value.parse()).collect();
+    match (numbers, fractions) {
+        (Ok(numbers), _) => Arc::new(UInt64Array::from(numbers)),
+        (_, Ok(fractions)) => Arc::new(Float64Array::from(fractions)),
+        _ => Arc::new(StringArray::from(values)),
     }
 }
 
@@ -61,6 +63,15 @@ fn repeating(id: &str, repeated: &str, similarity: &str) -> RejectedRow {
     RejectedRow { language: Some("go".into()), ..rejected(id, "new", "duplicate", &detail) }
 }
 
+/// A row that left with its difficulty, and a text that only looks as if it named another.
+fn rated(id: &str, difficulty: &str, rate: &str, reason: &str) -> RejectedRow {
+    let record = format!(
+        r#"{{"question":"\"difficulty\":\"none\",\"pass_rate\":0.5,","pass_rate":{rate},"pass_rate_low":0.1,"difficulty":"{difficulty}"}}"#
+    );
+    let row = rejected(id, "later", reason, "it left");
+    RejectedRow { language: Some("go".into()), record: Some(record), ..row }
+}
+
 /// A run directory with all tables but, unless wanted, the dataset.
 fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -84,6 +95,8 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
         rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
         repeating("5", "1", "0.75"),
         repeating("6", "1", "1"),
+        rated("7", "too_easy", "1.0", "too_easy"),
+        rated("8", "hard", "0.0", "not_sampled"),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
     let mut replies = String::from(
@@ -96,8 +109,8 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     write(&run.replies(), &batch(&replies));
     let price = Price { input: 2.0, cached_input: 0.5, output: 10.0, source: "test".into() };
     let prices = Prices::from([("solution.reply".to_owned(), price)]);
-    let asking = ["solution.reply".into(), "question.reply".into()];
-    prices::write(&run.prices_table(), &asking, "m", &prices).unwrap();
+    let asking = ["solution.reply", "question.reply"].map(|stage| (stage.into(), vec!["m".to_owned()]));
+    prices::write(&run.prices_table(), &asking, &prices).unwrap();
     let verdicts = batch(
         "stage  id language outcome       wall_ms
          probe  a  go       PASSED        10
@@ -108,7 +121,14 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     );
     write(&run.verdicts(), &verdicts);
     if with_dataset {
-        write(&run.dataset(), &batch("id language score category\na python 1 graphs\nb go 2 graphs"));
+        write(
+            &run.dataset(),
+            &batch(
+                "id language score category difficulty pass_rate\n\
+                 a python 1 graphs medium 0.5\n\
+                 b go 2 graphs easy 0.75",
+            ),
+        );
     }
     root
 }
@@ -158,6 +178,14 @@ fn every_built_in_query_gives_the_known_answer() {
         ),
         ("balance", "go,graphs,1,100.0\npython,graphs,1,100.0".to_owned()),
         ("duplicates", "go,1,2,0.75,1.0,5".to_owned()),
+        // Four problems: two that left, 1.0 and 0.0, and two in the dataset, 0.5 and 0.75.
+        (
+            "difficulty_calibration",
+            "go,3,33.3,0.0,33.3,33.3,58.3,37.5,75.0,87.5\n\
+             python,1,0.0,100.0,0.0,0.0,50.0,50.0,50.0,50.0\n\
+             all,4,25.0,25.0,25.0,25.0,56.2,37.5,62.5,81.2"
+                .to_owned(),
+        ),
         (
             "funnel",
             "solution.prompt,prompt,34,0,34,0,0,100.0,0.0\n\
@@ -173,10 +201,12 @@ fn every_built_in_query_gives_the_known_answer() {
         (
             "reject_reasons",
             format!(
-                "new,duplicate,2,33.3,repeats 1: question is 0.75 similar\n\
-                 verify,RUNTIME_ERROR,2,33.3,a: exit code 2\n\
-                 solution.reply,empty_reply,1,16.7,the reply has no text\n\
-                 verify,WRONG_ANSWER,1,16.7,{hostile}"
+                "new,duplicate,2,25.0,repeats 1: question is 0.75 similar\n\
+                 verify,RUNTIME_ERROR,2,25.0,a: exit code 2\n\
+                 later,not_sampled,1,12.5,it left\n\
+                 later,too_easy,1,12.5,it left\n\
+                 solution.reply,empty_reply,1,12.5,the reply has no text\n\
+                 verify,WRONG_ANSWER,1,12.5,{hostile}"
             ),
         ),
         (
@@ -209,16 +239,15 @@ fn every_built_in_query_gives_the_known_answer() {
 fn built_in_queries_work_on_tables_without_rows() {
     let root = tempfile::tempdir().unwrap();
     let run = RunDir::open_or_create(root.path()).unwrap();
-    let full = run_dir(false);
+    let full = run_dir(true);
     let empty = |from: &Path| part::read(from).unwrap().0[0].slice(0, 0);
     let stages = empty(&full.path().join("stages.parquet"));
     part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
     let prices = empty(&full.path().join("prices.parquet"));
     part::seal(&run.prices_table(), &prices.schema(), &[prices], &BTreeMap::new()).unwrap();
-    for table in ["rejected", "replies", "verdicts"] {
+    for table in ["dataset", "rejected", "replies", "verdicts"] {
         write(&root.path().join(table), &empty(&full.path().join(table).join("part-00000.parquet")));
     }
-    write(&root.path().join("dataset"), &empty(&run_dir(true).path().join("dataset/part-00000.parquet")));
     for query in queries::all() {
         let rows = answer(root.path(), &[query.name.as_str()]);
         // The total of no languages is one line.

@@ -65,11 +65,11 @@ pub struct Batching {
 }
 
 impl BatchArgs {
-    /// The model that `model` chooses, or none at all where nothing is to be asked now.
+    /// What `model` chooses to answer for `models`, or none at all where nothing is to be asked now.
     ///
     /// # Errors
     /// Those of [`ModelArgs::choose`].
-    pub fn choose(&self, model: &ModelArgs, bundled: Option<&str>) -> Result<ModelChoice> {
+    pub fn choose(&self, model: &ModelArgs, models: &[String], bundled: Option<&str>) -> Result<ModelChoice> {
         if self.no_ask || self.export.is_some() {
             if model.model.is_none() && bundled.is_none() {
                 return Err(Error::usage("no model is named, so that answers cannot be told apart")
@@ -81,7 +81,7 @@ impl BatchArgs {
         if self.batch && model.model.is_none() {
             return Err(Error::usage("--batch asks an endpoint").hint("give --model NAME and --base-url URL"));
         }
-        model.choose(bundled)
+        model.choose(models, bundled)
     }
 
     /// Has requests gathered where that is asked for; `choice` then answers none. With `quiet`, batches are not told of.

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::asking::{Asking, asking, models, names};
 use super::batch::Batching;
 use super::options::ModelChoice;
 use super::progress::Progress;
-use super::run::{Args, asking_model, asks, check_decontaminates, in_flight, interrupts, journals, resources};
+use super::run::{Args, asks, check_decontaminates, in_flight, interrupts, journals, resources};
 use super::saved::SavedCommand;
 use super::telemetry::Telemetry;
 use super::{doctor, runtime};
@@ -85,7 +86,7 @@ pub(super) struct Begun {
     pub dir: Arc<RunDir>,
     /// What the directory held before.
     pub earlier: Option<RunFile>,
-    asking: Vec<Arc<str>>,
+    asking: Asking,
     prices: Prices,
     caps: Caps,
     choice: Option<ModelChoice>,
@@ -120,11 +121,12 @@ impl Begun {
     /// The directory is another pipeline's or in use, there is no model, or it cannot be asked.
     pub fn new(args: &Args, setup: Setup, out: &Path, bundled: Option<&str>, quiet: bool) -> Result<Self> {
         let Setup { pipeline, draft, sampling, .. } = &setup;
-        let asking = asking_model(draft);
+        let asking = asking(draft, pipeline, &sampling.model)?;
         let prices = args.money.prices(&asking, &sampling.model)?;
-        let caps = args.money.caps(&asking, &prices, &sampling.model)?;
+        let caps = args.money.caps(&asking, &prices)?;
         let asks_model = asks(draft, Resource::Model);
-        let mut choice = asks_model.then(|| args.batch.choose(&args.model, bundled)).transpose()?;
+        let mut choice =
+            asks_model.then(|| args.batch.choose(&args.model, &models(&asking), bundled)).transpose()?;
         let dir = Arc::new(RunDir::open_or_create(out)?);
         let reused = args.reuse.runs(Some(dir.path()))?;
         let earlier: Option<RunFile> = dir.read_json()?;
@@ -214,7 +216,7 @@ impl Begun {
             dir.write_json(&file)?;
 
             let journals = journals(&plan, &dir)?;
-            let earlier = Spending::of(&journals, &asking, Some(&file.cost.spending))?;
+            let earlier = Spending::of(&journals, &names(&asking), Some(&file.cost.spending))?;
             let budget = Budget::new(caps, prices.clone(), &earlier);
             let metrics = Arc::new(Metrics::new(prices, earlier));
             let progress = Arc::new(Progress::new(&plan, store.rows(), quiet, metrics.clone()));
@@ -246,10 +248,10 @@ impl Begun {
             progress.finish();
             telemetry.finish();
             let outcome = outcome?;
-            prices::write(&dir.prices_table(), &asking, &sampling.model, metrics.prices())?;
+            prices::write(&dir.prices_table(), &asking, metrics.prices())?;
             let spending = match &batching {
                 // Answers that came in files were charged for as well.
-                Some(_) => Spending::of(engine.calls.journals(), &asking, Some(&metrics.spending()))?,
+                Some(_) => Spending::of(engine.calls.journals(), &names(&asking), Some(&metrics.spending()))?,
                 None => metrics.spending(),
             };
             finish(&engine, &mut file, &outcome, (spending, &metrics), started)?;

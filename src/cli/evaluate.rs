@@ -205,6 +205,7 @@ impl Args {
             install: self.install,
             partition_size: None,
             max_output_bytes: 16_384,
+            decontaminate: Vec::new(),
             seeds: SeedArgs {
                 seeds: Vec::new(),
                 text_column: None,

@@ -1,5 +1,6 @@
 //! The command line: one file per command. The only place that prints.
 
+mod asking;
 mod batch;
 mod benchmark;
 mod bundled;

@@ -24,10 +24,9 @@ use crate::frame::key::Key;
 use crate::frame::run_dir::RunDir;
 use crate::llm::recorder::Recorder;
 use crate::plan::Plan;
-use crate::plan::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
-use crate::stages::{Resource, Stage};
+use crate::stages::Resource;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -88,7 +87,7 @@ pub struct Args {
 pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let started = Instant::now();
     let languages = Languages::embedded()?;
-    let setup = Setup::new(args, Pipeline::load(&args.pipeline)?)?;
+    let setup = Setup::new(args, args.model.pipeline(&args.pipeline)?)?;
     if let Some(bodies) = args.dry_run {
         return dry_run::run(args, bodies, &setup.draft, &languages);
     }
@@ -187,12 +186,6 @@ pub(super) fn check_decontaminates(plan: &Plan, files: &[PathBuf]) -> Result<()>
     }
     Err(Error::usage(format!("--decontaminate: `{}` has no stage that decontaminates", plan.pipeline))
         .hint("add a stage with op = \"decontaminate\" to the pipeline"))
-}
-
-/// Stages that ask the model.
-pub(super) fn asking_model(plan: &Plan) -> Vec<Arc<str>> {
-    let asks = |stage: &&Stage| stage.requests.is_some_and(|(asked, _)| asked == Resource::Model);
-    plan.stages.iter().filter(asks).map(|stage| stage.name.clone()).collect()
 }
 
 pub(super) fn resources(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::asking::{asking, models};
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
 use super::reuse::ReuseArgs;
@@ -72,7 +73,7 @@ pub struct Args {
 
 /// Runs the command; exit code 1 when rows are pending.
 pub fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let pipeline = Pipeline::load(&args.pipeline)?;
+    let pipeline = args.model.pipeline(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
     let reused = args.reuse.runs(None)?;
@@ -90,7 +91,8 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         let asks = |resource| {
             draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
         };
-        let choice = if asks(Resource::Model) { Some(args.model.choose(None)?) } else { None };
+        let models = models(&asking(&draft, &wanted, &sampling.model)?);
+        let choice = if asks(Resource::Model) { Some(args.model.choose(&models, None)?) } else { None };
         if let Some(endpoint) = choice.as_ref().and_then(|choice| choice.endpoint.as_ref()) {
             endpoint.check(&sampling).await?;
         }

@@ -184,6 +184,11 @@ impl HttpModel {
         self.endpoint.model.as_deref().unwrap_or(&sampling.model)
     }
 
+    /// Whether the endpoint has a name of its own for whatever model is asked.
+    pub(super) fn renames(&self) -> bool {
+        self.endpoint.model.is_some()
+    }
+
     /// Whether the endpoint is on this machine.
     pub fn is_local(&self) -> bool {
         is_loopback(&self.chat_url)

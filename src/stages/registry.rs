@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::Stage;
 use super::only_where::{self, WHERE};
@@ -54,6 +54,37 @@ impl Spec {
     }
 }
 
+/// The key that names the model, or the models, that a stage asks instead of the run's.
+const MODEL: &str = "model";
+
+impl Spec {
+    /// The models that the stage names instead of the run's, in the order its samples go round them.
+    ///
+    /// # Errors
+    /// `model` is neither a name nor a list of names.
+    pub fn models(&self) -> Result<Vec<String>> {
+        let named = match self.keys.get(MODEL) {
+            None => return Ok(Vec::new()),
+            Some(Value::String(name)) => vec![Some(name.clone())],
+            Some(Value::Array(names)) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
+            Some(_) => Vec::new(),
+        };
+        let names: Option<Vec<String>> = named.into_iter().collect();
+        names
+            .filter(|names| !names.is_empty() && names.iter().all(|name| !name.trim().is_empty()))
+            .ok_or_else(|| {
+                Error::usage(format!("stage `{}`: `model` names no model", self.name))
+                    .hint("it is a name, or a list of names that the samples go round")
+            })
+    }
+
+    /// Has the stage ask `models`.
+    pub fn set_models(&mut self, models: &[String]) {
+        let names = models.iter().map(|name| Value::String(name.clone())).collect();
+        self.keys.insert(MODEL.to_owned(), Value::Array(names));
+    }
+}
+
 type Build = fn(&Spec, &Context<'_>) -> Result<Stage>;
 
 /// Operators by name.
@@ -65,6 +96,9 @@ const OPERATORS: &[(&str, Build)] = &[
     ("extract_json", super::extract_json::build),
     ("extract_answer", super::extract_answer::build),
     ("run", super::run::build),
+    ("run_samples", super::run_samples::build),
+    ("difficulty", super::difficulty::build),
+    ("critic", super::critic::build),
     ("capture", super::capture::build),
     ("keep", super::keep::build),
     ("score", super::score::build),

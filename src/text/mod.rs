@@ -7,6 +7,7 @@ pub mod json_reply;
 pub mod json_schema;
 pub mod minhash;
 pub mod ngrams;
+pub mod quote;
 pub mod shingles;
 pub mod tags;
 pub mod template;
