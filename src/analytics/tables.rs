@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use polars::error::PolarsError;
-use polars::prelude::{DataFrame, ScanArgsParquet};
+use polars::prelude::{DataFrame, DataType, NULL, ScanArgsParquet, lit};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
 use super::{collect, message, scan};
@@ -14,6 +14,9 @@ use crate::frame::{dataset, part};
 
 /// Words that a question can begin with; anything else polars knows would change tables.
 const ASKING: [&str; 5] = ["SELECT", "WITH", "FROM", "VALUES", "TABLE"];
+
+/// How the line begins that names columns a run need not have.
+const OPTIONAL: &str = "-- optional: ";
 
 /// The tables of one run, to ask questions of in SQL.
 pub struct Tables {
@@ -66,9 +69,40 @@ impl Tables {
     ///
     /// # Errors
     /// SQL that does not parse, that changes something, or names a table or column that is not there.
+    ///
+    /// A line `-- optional: dataset.category text, dataset.pass_rate number` in `sql` names columns that a run need not
+    /// have: where they are not there, they are null.
     pub fn ask(&mut self, sql: &str) -> Result<DataFrame> {
         check_asks(sql)?;
+        self.supply(sql)?;
         self.context.execute(sql).and_then(collect).map_err(|error| self.refused(sql, &error))
+    }
+
+    /// Adds the columns that `sql` calls optional to the tables that do not have them.
+    fn supply(&mut self, sql: &str) -> Result<()> {
+        let lists = sql.lines().filter_map(|line| line.strip_prefix(OPTIONAL));
+        for item in lists.flat_map(|list| list.split(',')) {
+            let (name, of) = item.trim().split_once(' ').unwrap_or((item.trim(), ""));
+            let of = match of.trim() {
+                "text" => DataType::String,
+                "number" => DataType::Float64,
+                _ => return Err(no_column(item)),
+            };
+            let (table, column) = name.split_once('.').ok_or_else(|| no_column(item))?;
+            let table =
+                self.tables.iter_mut().find(|known| known.name == table).ok_or_else(|| no_column(item))?;
+            let Some(columns) =
+                table.columns.as_mut().filter(|columns| columns.iter().all(|known| known != column))
+            else {
+                continue;
+            };
+            let refused =
+                |error: PolarsError| Error::usage(format!("`{OPTIONAL}{item}`: {}", message(&error)));
+            let plain = self.context.execute(&format!("SELECT * FROM {}", table.name)).map_err(refused)?;
+            self.context.register(table.name, plain.with_column(lit(NULL).cast(of).alias(column)));
+            columns.push(column.to_owned());
+        }
+        Ok(())
     }
 
     fn refused(&self, sql: &str, error: &PolarsError) -> Error {
@@ -96,6 +130,11 @@ impl Tables {
             columns.join("\n")
         ))
     }
+}
+
+fn no_column(item: &str) -> Error {
+    Error::usage(format!("`{OPTIONAL}{}` names no column", item.trim()))
+        .hint("write TABLE.COLUMN and its type, text or number: dataset.category text")
 }
 
 fn unreadable(path: &Path, error: &PolarsError) -> Error {

@@ -316,10 +316,7 @@ mod tests {
         assert_eq!((rules.len(), rules[0], header.len()), (2, 0, 14), "{text}");
         assert!(header.iter().all(|line| line.is_ascii() && !line.starts_with("license")), "{text}");
         let body: String = text.lines().skip(rules[1]).collect();
-        assert!(
-            !body.contains("<script") && !body.contains("[x](") && !body.contains('\u{202e}'),
-            "{body}"
-        );
+        assert!(!body.contains("<script") && !body.contains("[x](") && !body.contains('\u{202e}'), "{body}");
         // Every line of a table has as many cells as its head.
         let bars = |line: &str| line.replace("\\|", "").matches('|').count();
         for pair in text
