@@ -49,11 +49,11 @@ const LANGUAGES: [&str; 20] = [
 ];
 const OUTCOMES: [&str; 4] = ["PASSED", "WRONG_ANSWER", "RUNTIME_ERROR", "TIME_LIMIT_EXCEEDED"];
 
-const QUESTIONS: [(&str, &str); 3] = [
+const QUESTIONS: [(&str, &str); 4] = [
     (
         "pass rate, median, sums by language",
         "SELECT language, COUNT(*) AS runs, AVG(CASE WHEN outcome = 'PASSED' THEN 1.0 ELSE 0.0 END) AS pass_rate,
-           MEDIAN(wall_ms) AS median_ms, SUM(wall_ms) AS wall_ms, SUM(cpu_ms) AS cpu_ms
+           MEDIAN(wall_ms) AS median_ms, SUM(wall_ms) AS wall_ms, SUM(cpu_ms) AS cpu_ms, SUM(peak_rss_bytes) AS peak
          FROM verdicts GROUP BY language ORDER BY language",
     ),
     (
@@ -63,9 +63,15 @@ const QUESTIONS: [(&str, &str); 3] = [
          FROM verdicts GROUP BY language ORDER BY language",
     ),
     (
-        "outcomes by language of slow programs",
-        "SELECT language, outcome, COUNT(*) AS runs, MAX(cpu_ms) AS cpu_ms
+        "medians by outcome of slow programs",
+        "SELECT language, outcome, COUNT(*) AS runs, MEDIAN(cpu_ms) AS median_ms, MAX(cpu_ms) AS cpu_ms
          FROM verdicts WHERE wall_ms > 1000 GROUP BY language, outcome ORDER BY language, outcome",
+    ),
+    (
+        // Grouped by a number: polars answers.
+        "longest run by memory, grouped by a number",
+        "SELECT peak_rss_bytes, COUNT(*) AS runs, MAX(wall_ms) AS wall_ms FROM verdicts
+         GROUP BY peak_rss_bytes ORDER BY wall_ms DESC, peak_rss_bytes LIMIT 5",
     ),
 ];
 
@@ -185,20 +191,22 @@ fn write(dir: &Path) {
     for start in (0..ROWS).step_by(BATCH) {
         let rows = BATCH.min(ROWS - start);
         let (mut languages, mut outcomes) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        let (mut walls, mut cpus) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let [mut walls, mut cpus, mut peaks] = [(); 3].map(|()| Vec::with_capacity(rows));
         for _ in 0..rows {
             languages.push(LANGUAGES[random() as usize % LANGUAGES.len()]);
             outcomes.push(OUTCOMES[(random() % 16).saturating_sub(12) as usize]);
             // A few ms for most, tens of seconds for some.
-            let wall = 1 + (random() % 60) * (1 << (random() % 10)) / 2;
+            let wall = 1 + random() % (30 << (random() % 11));
             walls.push(wall);
-            cpus.push(wall * (random() % 100) / 100);
+            cpus.push(wall * (random() % 1_000) / 1_000);
+            peaks.push(4_096 * (2_000 + random() % (1_000 << (random() % 6))));
         }
-        let columns: [(&str, ArrayRef); 4] = [
+        let columns: [(&str, ArrayRef); 5] = [
             ("language", Arc::new(StringArray::from(languages))),
             ("outcome", Arc::new(StringArray::from(outcomes))),
             ("wall_ms", Arc::new(UInt64Array::from(walls))),
             ("cpu_ms", Arc::new(UInt64Array::from(cpus))),
+            ("peak_rss_bytes", Arc::new(UInt64Array::from(peaks))),
         ];
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let writer = writer

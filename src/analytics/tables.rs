@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use polars::error::PolarsError;
-use polars::prelude::{DataFrame, DataType, NULL, ScanArgsParquet, lit};
+use polars::prelude::{DataFrame, DataType, IntoLazy, NULL, ScanArgsParquet, lit};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
+use super::groups::counted;
 use super::{collect, message, scan};
 use crate::error::{Error, Result};
 use crate::frame::journal::table_files;
@@ -27,6 +28,7 @@ pub struct Tables {
 
 struct Table {
     name: &'static str,
+    files: Vec<PathBuf>,
     /// Names of its columns; `None` for a table that is not written yet.
     columns: Option<Vec<String>>,
 }
@@ -60,7 +62,7 @@ impl Tables {
                     Some(schema.fields().iter().map(|field| field.name().clone()).collect())
                 }
             };
-            tables.push(Table { name, columns });
+            tables.push(Table { name, files, columns });
         }
         Ok(Self { run: run.path().to_owned(), context, tables })
     }
@@ -75,7 +77,21 @@ impl Tables {
     pub fn ask(&mut self, sql: &str) -> Result<DataFrame> {
         check_asks(sql)?;
         self.supply(sql)?;
+        if let Some(answer) = self.ask_counted(sql) {
+            return Ok(answer);
+        }
         self.context.execute(sql).and_then(collect).map_err(|error| self.refused(sql, &error))
+    }
+
+    /// The answer where groups can be counted. Whatever goes wrong there, goes wrong for polars too, which then tells.
+    fn ask_counted(&self, sql: &str) -> Option<DataFrame> {
+        let files = self.tables.iter().map(|table| (table.name, table.files.clone())).collect();
+        let counted = counted(sql, &files)?;
+        let mut context = self.context.clone();
+        for (name, groups) in counted.tables {
+            context.register(&name, groups.lazy());
+        }
+        context.execute(&counted.sql).and_then(collect).ok()
     }
 
     /// Adds the columns that `sql` calls optional to the tables that do not have them.
