@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 const HOSTILE: &str = "\u{1b}[2J\u{202e}a|b\r\nc";
 
-/// A column of the fixture: whole numbers, numbers or truth values if all values are, text otherwise.
+/// A column of the fixture: whole numbers, numbers or truth values if all values are, text otherwise; `-` is null.
 fn column(values: Vec<&str>) -> ArrayRef {
     let flags: Result<Vec<bool>, _> = values.iter().map(|value| value.parse()).collect();
     if let Ok(flags) = flags {
@@ -30,7 +30,7 @@ fn column(values: Vec<&str>) -> ArrayRef {
     match (numbers, fractions) {
         (Ok(numbers), _) => Arc::new(UInt64Array::from(numbers)),
         (_, Ok(fractions)) => Arc::new(Float64Array::from(fractions)),
-        _ => Arc::new(StringArray::from(values)),
+        _ => Arc::new(values.iter().map(|value| (*value != "-").then_some(*value)).collect::<StringArray>()),
     }
 }
 
@@ -100,12 +100,12 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
     let mut replies = String::from(
-        "stage id language finish_reason prompt_tokens cached_tokens completion_tokens latency_ms reused\n",
+        "stage id language model finish_reason prompt_tokens cached_tokens completion_tokens latency_ms reused\n",
     );
     for n in 0..=100 {
-        replies += &format!("solution.reply r{n} go stop 10 4 {} {} {}\n", n % 2, n * 10, n < 7);
+        replies += &format!("solution.reply r{n} go m stop 10 4 {} {} {}\n", n % 2, n * 10, n < 7);
     }
-    replies += "question.reply q1 lua length 7 0 4096 250 false\n";
+    replies += "question.reply q1 lua m length 7 0 4096 250 false\n";
     write(&run.replies(), &batch(&replies));
     let price = Price { input: 2.0, cached_input: 0.5, output: 10.0, source: "test".into() };
     let prices = Prices::from([("solution.reply".to_owned(), price)]);
@@ -224,6 +224,24 @@ fn every_built_in_query_gives_the_known_answer() {
                 .to_owned(),
         ),
         (
+            "model_comparison",
+            "question.reply,m,1,0.0,1,7.0,4096.0,250.0,250.0,1,0.0\n\
+             solution.reply,m,101,100.0,0,10.0,0.5,500.0,900.0,101,0.0"
+                .to_owned(),
+        ),
+        // What the dataset of this run has no columns for: see the test of a judged one.
+        ("pass_rate_by_category", String::new()),
+        ("pass_rate_by_difficulty", String::new()),
+        (
+            "reject_examples",
+            format!(
+                "verify,RUNTIME_ERROR,2,1,2,,b: exit code 1,,\n\
+                 verify,RUNTIME_ERROR,2,2,3,,a: exit code 2,,\n\
+                 solution.reply,empty_reply,1,1,1,,the reply has no text,,\n\
+                 verify,WRONG_ANSWER,1,1,4,,{hostile},,"
+            ),
+        ),
+        (
             "tokens_by_stage",
             "question.reply,1,0,7,0,4096,4096.0,4096,1\nsolution.reply,101,7,1010,404,50,0.5,1,0".to_owned(),
         ),
@@ -264,6 +282,74 @@ fn balance_counts_categories_within_each_language() {
     assert_eq!(
         answer(run.path(), &["balance"]),
         "go,files,2,100.0\npython,graphs,2,66.7\npython,files,1,33.3"
+    );
+}
+
+#[test]
+fn judged_problems_are_counted_by_difficulty_and_category() {
+    let run = run_dir(true);
+    let dataset = batch(
+        "id language difficulty category pass_rate
+         a  python   hard       Strings  0.0
+         b  go       easy       Strings  0.9
+         c  go       medium     Lists    0.5
+         d  go       medium     -        0.1",
+    );
+    write(&run.path().join("dataset"), &dataset);
+    let rows = [rejected("5", "difficulty.rate", "too_easy", "all 10 answers passed the tests")];
+    write(&run.path().join("rejected"), &rejected_batch(&rows).unwrap());
+    assert_eq!(
+        answer(run.path(), &["pass_rate_by_difficulty"]),
+        "hard,1,20.0,0.0,0.0,0.0\nmedium,2,40.0,30.0,10.0,50.0\neasy,1,20.0,90.0,90.0,90.0\ntoo_easy,1,20.0,100.0,100.0,100.0"
+    );
+    assert_eq!(
+        answer(run.path(), &["pass_rate_by_category"]),
+        "Lists,go,1,0,1,0,50.0\nLists,all,1,0,1,0,50.0\n\
+         Strings,go,1,0,0,1,90.0\nStrings,python,1,1,0,0,0.0\nStrings,all,2,1,0,1,45.0"
+    );
+}
+
+#[test]
+fn models_are_compared_by_what_became_of_their_seeds() {
+    let run = run_dir(true);
+    let seeds: Vec<String> = (0..4).map(|n| format!("seed{n:028}")).collect();
+    let mut replies =
+        String::from("stage id model finish_reason prompt_tokens completion_tokens latency_ms\n");
+    for (n, seed) in seeds.iter().enumerate() {
+        replies += &format!("solve {seed} {} stop 10 {} {}\n", ["big", "small"][n % 2], n, 100 * (n + 1));
+        replies += &format!("judge {seed}.{n} big length 5 0 50\n");
+    }
+    write(&run.path().join("replies"), &batch(&replies));
+    let dataset = format!("id language\n{}.1 go\n{}.0 go\n{} go\n", seeds[0], seeds[0], seeds[1]);
+    write(&run.path().join("dataset"), &batch(&dataset));
+    assert_eq!(
+        answer(run.path(), &["model_comparison"]),
+        "judge,big,4,0.0,4,5.0,0.0,50.0,50.0,4,50.0\n\
+         solve,big,2,100.0,0,10.0,1.0,200.0,280.0,2,50.0\n\
+         solve,small,2,100.0,0,10.0,2.0,300.0,380.0,2,50.0"
+    );
+}
+
+#[test]
+fn columns_a_query_calls_optional_are_null_where_they_are_not_there() {
+    let run = run_dir(true);
+    let ask = |list: &str| {
+        let sql =
+            format!("-- A test.\n-- optional: {list}\nSELECT id, score, level FROM dataset ORDER BY id");
+        let file = run.path().join("mine.sql");
+        std::fs::write(&file, sql).unwrap();
+        query(run.path(), &[file.to_str().unwrap(), "--format", "csv"])
+    };
+    let text = |output: Output| String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(text(ask("dataset.level text, dataset.score number")), "id,score,level\na,1,\nb,2,\n");
+    for list in ["level text", "dataset.level", "nowhere.level text", "dataset.level date"] {
+        let said = text(ask(list));
+        assert!(said.contains("names no column") && said.contains("TABLE.COLUMN"), "{list}: {said}");
+    }
+    let said = text(ask("dataset.other text"));
+    assert!(
+        said.contains("level") && said.contains("`dataset` has the columns id, language, score, category, difficulty, pass_rate, other"),
+        "{said}"
     );
 }
 

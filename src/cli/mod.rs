@@ -92,7 +92,7 @@ enum Command {
     Doctor(doctor::Args),
     /// Ask a question of a run's tables in SQL.
     Query(query::Args),
-    /// Write a run's dataset as Parquet or JSONL.
+    /// Write a dataset as files that benchmarks, trainers and hubs read.
     Export(export::Args),
     /// Look at the cache of model replies that all runs share, or make room in it.
     #[command(subcommand, after_help = "Example: autocodegen cache ls")]

@@ -12,6 +12,7 @@ pub mod metrics;
 mod parts;
 pub mod prices;
 pub mod prompts;
+pub mod provenance;
 pub mod rounds;
 pub mod run_file;
 pub mod spending;

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod cache;
+pub mod chunks;
 pub mod columns;
 mod contained;
 pub mod dataset;

@@ -9,6 +9,9 @@ use arrow_schema::SchemaRef;
 use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::parquet_column;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
 
 use crate::error::{Error, Result};
 use crate::frame::key::Key;
@@ -91,6 +94,28 @@ pub fn schema(path: &Path) -> Result<SchemaRef> {
 pub fn num_rows(path: &Path) -> Result<u64> {
     let builder = open(path)?;
     Ok(u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+/// Whether the column `name` of any of the parts `paths` can have nulls, as their footers tell. A column that is not there
+/// can.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn may_be_null(paths: &[PathBuf], name: &str) -> Result<bool> {
+    for path in paths {
+        let builder = open(path)?;
+        let Some((leaf, _)) = parquet_column(builder.parquet_schema(), builder.schema(), name) else {
+            return Ok(true);
+        };
+        let full = |group: &RowGroupMetaData| {
+            let statistics = group.column(leaf).statistics();
+            group.num_rows() == 0 || statistics.and_then(Statistics::null_count_opt) == Some(0)
+        };
+        if !builder.metadata().row_groups().iter().all(full) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The rows of many parts, one after the other, in batches of at most 1,024 rows.
