@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use autocodegen::analytics::queries;
 use autocodegen::engine::prices;
 use autocodegen::engine::spending::Prices;
@@ -72,11 +72,15 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
          2        dataset         select python   15      0       15   0        0       0             0                 0",
     );
     part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
+    let of = |language: &str, row: RejectedRow| RejectedRow { language: Some(language.into()), ..row };
     let rows = [
         rejected("1", "solution.reply", "empty_reply", "the reply has no text"),
         rejected("2", "verify", "RUNTIME_ERROR", "b: exit code 1"),
         rejected("3", "verify", "RUNTIME_ERROR", "a: exit code 2"),
         rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
+        of("go", rejected("5", "dataset", "flaky", "run 2 of 2: exit code 1")),
+        of("go", rejected("6", "adequacy", "vacuous_tests", "a constant passes")),
+        of("lua", rejected("7", "adequacy", "weak_tests", "1 of 4 mutants killed")),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
     let mut replies = String::from(
@@ -101,9 +105,19 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     );
     write(&run.verdicts(), &verdicts);
     if with_dataset {
-        write(&run.dataset(), &batch("id language score\na python 1\nb go 2"));
+        write(&run.dataset(), &dataset());
     }
     root
+}
+
+/// Problems of which one has no adequacy.
+fn dataset() -> RecordBatch {
+    let batch = batch("id language score\na python 1\nb go 2");
+    let adequacy: ArrayRef = Arc::new(Float64Array::from(vec![Some(0.75), None]));
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    let columns = names.zip(batch.columns().to_vec());
+    RecordBatch::try_from_iter(columns.chain([("adequacy".to_owned(), adequacy)])).unwrap()
 }
 
 fn query(run: &Path, args: &[&str]) -> Output {
@@ -137,6 +151,8 @@ fn every_built_in_query_gives_the_known_answer() {
     let run = run_dir(true);
     let hostile = format!("\"{HOSTILE}\"");
     let known = BTreeMap::from([
+        ("adequacy", "go,1,0,1,1,0,0,0,0,,\nlua,0,1,0,0,0,0,0,0,,\npython,0,0,1,0,0,1,0,0,75.0,75.0".to_owned()),
+        ("flaky", "dataset,go,8,1,12.5,run 2 of 2: exit code 1".to_owned()),
         // 94 replies of 101, the others reused: 564 tokens at 2 USD, 376 cached ones at 0.5, 47 replied ones at 10 per million;
         // the other stage has no price.
         (
@@ -164,9 +180,12 @@ fn every_built_in_query_gives_the_known_answer() {
         (
             "reject_reasons",
             format!(
-                "verify,RUNTIME_ERROR,2,50.0,a: exit code 2\n\
-                 solution.reply,empty_reply,1,25.0,the reply has no text\n\
-                 verify,WRONG_ANSWER,1,25.0,{hostile}"
+                "verify,RUNTIME_ERROR,2,28.6,a: exit code 2\n\
+                 adequacy,vacuous_tests,1,14.3,a constant passes\n\
+                 adequacy,weak_tests,1,14.3,1 of 4 mutants killed\n\
+                 dataset,flaky,1,14.3,run 2 of 2: exit code 1\n\
+                 solution.reply,empty_reply,1,14.3,the reply has no text\n\
+                 verify,WRONG_ANSWER,1,14.3,{hostile}"
             ),
         ),
         (
@@ -199,13 +218,13 @@ fn every_built_in_query_gives_the_known_answer() {
 fn built_in_queries_work_on_tables_without_rows() {
     let root = tempfile::tempdir().unwrap();
     let run = RunDir::open_or_create(root.path()).unwrap();
-    let full = run_dir(false);
+    let full = run_dir(true);
     let empty = |from: &Path| part::read(from).unwrap().0[0].slice(0, 0);
     let stages = empty(&full.path().join("stages.parquet"));
     part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
     let prices = empty(&full.path().join("prices.parquet"));
     part::seal(&run.prices_table(), &prices.schema(), &[prices], &BTreeMap::new()).unwrap();
-    for table in ["rejected", "replies", "verdicts"] {
+    for table in ["dataset", "rejected", "replies", "verdicts"] {
         write(&root.path().join(table), &empty(&full.path().join(table).join("part-00000.parquet")));
     }
     for query in queries::all() {

@@ -99,7 +99,7 @@ impl<'a> Runs<'a> {
 }
 
 /// A verdict in a sentence: the reason, and the last lines of what the program or its compiler said.
-fn explain(verdict: &Verdict) -> String {
+pub(super) fn explain(verdict: &Verdict) -> String {
     let said = [&verdict.compile_message, &verdict.stderr, &verdict.stdout];
     let said = said.into_iter().find(|text| !text.trim().is_empty()).map(|text| text.trim()).unwrap_or("");
     let start = said.char_indices().rev().nth(399).map_or(0, |(at, _)| at);

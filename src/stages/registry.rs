@@ -62,6 +62,7 @@ const OPERATORS: &[(&str, Build)] = &[
     ("capture", super::capture::build),
     ("keep", super::keep::build),
     ("select", super::select::build),
+    ("adequacy", super::adequacy::build),
 ];
 
 /// Builds the stage that `spec` describes.
