@@ -88,6 +88,7 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
          2        dataset         select python   15      0       15   0        0       0             0                 0",
     );
     part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
+    let of = |language: &str, row: RejectedRow| RejectedRow { language: Some(language.into()), ..row };
     let rows = [
         rejected("1", "solution.reply", "empty_reply", "the reply has no text"),
         rejected("2", "verify", "RUNTIME_ERROR", "b: exit code 1"),
@@ -97,6 +98,9 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
         repeating("6", "1", "1"),
         rated("7", "too_easy", "1.0", "too_easy"),
         rated("8", "hard", "0.0", "not_sampled"),
+        of("go", rejected("9", "dataset", "flaky", "run 2 of 2: exit code 1")),
+        of("go", rejected("10", "adequacy", "vacuous_tests", "a constant passes")),
+        of("lua", rejected("11", "adequacy", "weak_tests", "1 of 4 mutants killed")),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
     let mut replies = String::from(
@@ -121,16 +125,23 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     );
     write(&run.verdicts(), &verdicts);
     if with_dataset {
-        write(
-            &run.dataset(),
-            &batch(
-                "id language score category difficulty pass_rate\n\
-                 a python 1 graphs medium 0.5\n\
-                 b go 2 graphs easy 0.75",
-            ),
-        );
+        write(&run.dataset(), &dataset());
     }
     root
+}
+
+/// Problems of which one has no adequacy.
+fn dataset() -> RecordBatch {
+    let batch = batch(
+        "id language score category difficulty pass_rate\n\
+         a python 1 graphs medium 0.5\n\
+         b go 2 graphs easy 0.75",
+    );
+    let adequacy: ArrayRef = Arc::new(Float64Array::from(vec![Some(0.75), None]));
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    let columns = names.zip(batch.columns().to_vec());
+    RecordBatch::try_from_iter(columns.chain([("adequacy".to_owned(), adequacy)])).unwrap()
 }
 
 fn query(run: &Path, args: &[&str]) -> Output {
@@ -164,6 +175,8 @@ fn every_built_in_query_gives_the_known_answer() {
     let run = run_dir(true);
     let hostile = format!("\"{HOSTILE}\"");
     let known = BTreeMap::from([
+        ("adequacy", "go,1,0,1,1,0,0,0,0,,\nlua,0,1,0,0,0,0,0,0,,\npython,0,0,1,0,0,1,0,0,75.0,75.0".to_owned()),
+        ("flaky", "dataset,go,8,1,12.5,run 2 of 2: exit code 1".to_owned()),
         // 94 replies of 101, the others reused: 564 tokens at 2 USD, 376 cached ones at 0.5, 47 replied ones at 10 per million;
         // the other stage has no price.
         (
@@ -201,12 +214,15 @@ fn every_built_in_query_gives_the_known_answer() {
         (
             "reject_reasons",
             format!(
-                "new,duplicate,2,25.0,repeats 1: question is 0.75 similar\n\
-                 verify,RUNTIME_ERROR,2,25.0,a: exit code 2\n\
-                 later,not_sampled,1,12.5,it left\n\
-                 later,too_easy,1,12.5,it left\n\
-                 solution.reply,empty_reply,1,12.5,the reply has no text\n\
-                 verify,WRONG_ANSWER,1,12.5,{hostile}"
+                "new,duplicate,2,18.2,repeats 1: question is 0.75 similar\n\
+                 verify,RUNTIME_ERROR,2,18.2,a: exit code 2\n\
+                 adequacy,vacuous_tests,1,9.1,a constant passes\n\
+                 adequacy,weak_tests,1,9.1,1 of 4 mutants killed\n\
+                 dataset,flaky,1,9.1,run 2 of 2: exit code 1\n\
+                 later,not_sampled,1,9.1,it left\n\
+                 later,too_easy,1,9.1,it left\n\
+                 solution.reply,empty_reply,1,9.1,the reply has no text\n\
+                 verify,WRONG_ANSWER,1,9.1,{hostile}"
             ),
         ),
         (
@@ -348,7 +364,7 @@ fn columns_a_query_calls_optional_are_null_where_they_are_not_there() {
     }
     let said = text(ask("dataset.other text"));
     assert!(
-        said.contains("level") && said.contains("`dataset` has the columns id, language, score, category, difficulty, pass_rate, other"),
+        said.contains("level") && said.contains("`dataset` has the columns id, language, score, category, difficulty, pass_rate, adequacy, other"),
         "{said}"
     );
 }

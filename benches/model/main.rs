@@ -195,7 +195,7 @@ async fn ask(server: &Server, rows: usize, in_flight: usize, timeout: u64) -> As
         async move {
             let batch = batch(start..rows.min(start + ROWS));
             tokio::spawn(
-                async move { execute(&plan, 0..1, batch, &calls).await.unwrap().counts.stage(STAGE) },
+                async move { execute(&plan, 0..1, batch, None, &calls).await.unwrap().counts.stage(STAGE) },
             )
             .await
             .unwrap()

@@ -13,6 +13,7 @@
 //!   a request to repair the reply. Each is a call of its own with its own key, journaled like any other, so that a
 //!   resumed run asks none of them again.
 
+mod adequacy;
 mod balance;
 mod capture;
 mod children;

@@ -107,6 +107,7 @@ const OPERATORS: &[(&str, Build)] = &[
     ("decontaminate", super::decontaminate::build),
     ("novelty", super::novelty::build),
     ("balance", super::balance::build),
+    ("adequacy", super::adequacy::build),
 ];
 
 /// Builds the stage that `spec` describes.
