@@ -174,6 +174,9 @@ fn refused(run: &Path, args: &[&str]) -> (i32, String) {
 fn every_built_in_query_gives_the_known_answer() {
     let run = run_dir(true);
     let hostile = format!("\"{HOSTILE}\"");
+    let record = |row: RejectedRow| format!("\"{}\"", row.record.unwrap().replace('"', "\"\""));
+    let hard = record(rated("8", "hard", "0.0", "not_sampled"));
+    let too_easy = record(rated("7", "too_easy", "1.0", "too_easy"));
     let known = BTreeMap::from([
         ("adequacy", "go,1,0,1,1,0,0,0,0,,\nlua,0,1,0,0,0,0,0,0,,\npython,0,0,1,0,0,1,0,0,75.0,75.0".to_owned()),
         ("flaky", "dataset,go,8,1,12.5,run 2 of 2: exit code 1".to_owned()),
@@ -246,13 +249,27 @@ fn every_built_in_query_gives_the_known_answer() {
                 .to_owned(),
         ),
         // What the dataset of this run has no columns for: see the test of a judged one.
-        ("pass_rate_by_category", String::new()),
-        ("pass_rate_by_difficulty", String::new()),
+        (
+            "pass_rate_by_category",
+            "graphs,go,1,0,0,1,75.0\ngraphs,python,1,0,1,0,50.0\ngraphs,all,2,0,1,1,62.5".to_owned(),
+        ),
+        (
+            "pass_rate_by_difficulty",
+            "medium,1,33.3,50.0,50.0,50.0\neasy,1,33.3,75.0,75.0,75.0\ntoo_easy,1,33.3,100.0,100.0,100.0"
+                .to_owned(),
+        ),
         (
             "reject_examples",
             format!(
-                "verify,RUNTIME_ERROR,2,1,2,,b: exit code 1,,\n\
+                "new,duplicate,2,1,5,go,repeats 1: question is 0.75 similar,,\n\
+                 new,duplicate,2,2,6,go,repeats 1: question is 1 similar,,\n\
+                 verify,RUNTIME_ERROR,2,1,2,,b: exit code 1,,\n\
                  verify,RUNTIME_ERROR,2,2,3,,a: exit code 2,,\n\
+                 adequacy,vacuous_tests,1,1,10,go,a constant passes,,\n\
+                 adequacy,weak_tests,1,1,11,lua,1 of 4 mutants killed,,\n\
+                 dataset,flaky,1,1,9,go,run 2 of 2: exit code 1,,\n\
+                 later,not_sampled,1,1,8,go,it left,,{hard}\n\
+                 later,too_easy,1,1,7,go,it left,,{too_easy}\n\
                  solution.reply,empty_reply,1,1,1,,the reply has no text,,\n\
                  verify,WRONG_ANSWER,1,1,4,,{hostile},,"
             ),
