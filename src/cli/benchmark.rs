@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_select::take::take_record_batch;
 
-use super::summary;
+use super::{printable, summary};
 use crate::error::{Error, Result};
 use crate::evaluation::benchmark::{Benchmark, Problem, Reading};
 use crate::evaluation::compare::solvers;
@@ -90,7 +90,8 @@ fn lite(args: &Lite) -> Result<u8> {
         args.runs.iter().map(|run| Evaluation::read(run)).collect::<Result<_>>()?;
     for (evaluation, run) in evaluations.iter().zip(&args.runs) {
         if evaluation.pending() > 0 {
-            eprintln!("{}: {} rows are pending and count as not solved", run.display(), evaluation.pending());
+            let name = printable(&run.to_string_lossy());
+            eprintln!("{name}: {} rows are pending and count as not solved", evaluation.pending());
         }
     }
     let solved = solvers(evaluations.iter().map(|evaluation| evaluation.scored.as_slice()));
@@ -167,6 +168,7 @@ fn tell(out: &Path, picked: &[&Problem], of: usize) -> Result<u8> {
         *languages.entry(problem.language.as_str()).or_insert(0_u64) += 1;
     }
     let each: Vec<String> = languages.iter().map(|(language, count)| format!("{language} {count}")).collect();
-    eprintln!("wrote {}: {} of {of} problems: {}", out.display(), picked.len(), each.join(", "));
+    let out = printable(&out.to_string_lossy());
+    eprintln!("wrote {out}: {} of {of} problems: {}", picked.len(), each.join(", "));
     Ok(0)
 }

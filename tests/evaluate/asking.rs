@@ -165,3 +165,30 @@ fn samples_are_asked_for_with_a_temperature_and_scored_together() {
     assert_eq!(scores["pass@k"], json!({"1": 0.5, "4": 1.0}));
     assert!(server.chats().iter().all(|asked| asked["temperature"] == json!(0.7)));
 }
+
+/// The beginning of a program that a model answers with the function alone still has its imports and helpers.
+#[test]
+fn a_function_alone_is_run_with_what_its_problem_begins_with() {
+    if !ready("humaneval of a model") {
+        return;
+    }
+    let place = Place::new();
+    place.lines(
+        "human.jsonl",
+        &[json!({
+            "task_id": "Own/0",
+            "prompt": "from math import sqrt\n\ndef half(x):\n    return x / 2\n\ndef f(x: float) -> float:\n    \"\"\"Half the root.\"\"\"\n",
+            "canonical_solution": "    return half(sqrt(x))\n",
+            "entry_point": "f",
+            "test": "def check(candidate):\n    assert candidate(16) == 2\n",
+        })],
+    );
+    let server =
+        ChatServer::new(Duration::ZERO, |_, _| reply(&fenced("def f(x):\n    return half(sqrt(x))")));
+    let scores = place.json(
+        0,
+        &format!("evaluate --benchmark human.jsonl --model m --out run --base-url {}", server.base_url),
+    );
+    assert_eq!((&scores["pass@1"], &scores["demo"]), (&json!(1.0), &Value::Null));
+    assert!(prompt_of(&server.chats()[0]).contains("Half the root."));
+}

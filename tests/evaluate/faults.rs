@@ -63,3 +63,27 @@ fn running_again_takes_up_what_was_pending() {
     let scores = place.json(0, command);
     assert_eq!((&scores["pass@1"], &scores["n"], &scores["pending"]), (&json!(1.0), &json!(4), &json!(0)));
 }
+
+#[test]
+fn hostile_benchmarks_and_sandboxes_do_not_drive_the_terminal() {
+    let place = Place::new();
+    let evil = "\u{202e}\u{1b}]0;owned\u{7}\u{1b}[2J\r";
+    let mut rows = super::problems();
+    for name in ["task_id", "category", "difficulty"] {
+        rows[0][name] = json!(evil);
+    }
+    place.lines("evil.jsonl", &rows);
+    let service = ChatServer::new(Duration::ZERO, move |_, _| -> Said {
+        let said =
+            json!({"exec_outcome": "RUNTIME_ERROR", "exec_runtime_message": evil, "response_extensions": {}});
+        (200, said.to_string())
+    });
+    let ended = place.run(&format!(
+        "evaluate --benchmark evil.jsonl --solution-column canonical_solution --out run --sandbox {}",
+        service.base_url
+    ));
+    ended.says(0, &[]);
+    assert!(ended.stdout.contains("owned"), "{ended:#?}");
+    let raw = ended.stdout.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+    assert_eq!(raw, None, "{ended:#?}");
+}
