@@ -194,9 +194,9 @@ async fn ask(server: &Server, rows: usize, in_flight: usize, timeout: u64) -> As
         let (plan, calls) = (plan.clone(), calls.clone());
         async move {
             let batch = batch(start..rows.min(start + ROWS));
-            tokio::spawn(
-                async move { execute(&plan, 0..1, batch, &calls).await.unwrap().counts.stage(STAGE) },
-            )
+            tokio::spawn(async move {
+                execute(&plan, 0..1, batch, None, &calls).await.unwrap().counts.stage(STAGE)
+            })
             .await
             .unwrap()
         }
