@@ -50,10 +50,10 @@ impl<'a> Barrier<'a> {
         let mut contents = Vec::new();
         for n in 0..self.engine.partitions() {
             let part = self.engine.run.part(step, n as u64)?;
-            let Some(content) = part.exists().then(|| part::content(&part)).transpose()?.flatten() else {
+            if !part.exists() {
                 return Ok(None);
-            };
-            contents.push(content.to_string());
+            }
+            contents.push(part::content(&part)?.to_string());
         }
         Ok(Some(Key::of(&contents)))
     }

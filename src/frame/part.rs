@@ -68,15 +68,21 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     open(path).map(|builder| key_values(&builder))
 }
 
-/// What the part `path` holds, as a hash: parts of equal rows and schema have the same. `None` for Parquet files of others.
+/// What the part `path` holds, as a hash: parts of equal rows have the same. Read from the footer; parts sealed by versions that
+/// did not write it there are hashed as they are.
 ///
 /// # Errors
 /// I/O errors, and a file that is not whole Parquet.
-pub fn content(path: &Path) -> Result<Option<Key>> {
+pub fn content(path: &Path) -> Result<Key> {
     let builder = open(path)?;
     let pairs = builder.metadata().file_metadata().key_value_metadata().into_iter().flatten();
     let content = pairs.filter(|pair| pair.key == CONTENT).find_map(|pair| pair.value.as_ref());
-    Ok(content.and_then(|key| key.parse().ok()))
+    match content.and_then(|key| key.parse().ok()) {
+        Some(content) => Ok(content),
+        None => {
+            std::fs::read(path).map(|part| Key::of(&[part])).map_err(|error| Error::io("read", path, error))
+        }
+    }
 }
 
 /// The schema of the part `path`; the only place to find it when the part has no rows.

@@ -1,13 +1,15 @@
-//! `decontaminate`: rows that share a run of words with a benchmark leave as `contaminated`.
+//! `decontaminate`: rows that share runs of words with a benchmark leave as `contaminated`.
 //!
 //! Benchmarks are files of the user's: JSONL or Parquet with any columns of text (`prompt`, `question`,
 //! `canonical_solution`, `test`, ...), named by the stage's key `against` or by `--decontaminate`. Words are letters, digits and
 //! `_`; case, layout and punctuation do not count. The columns of a row are looked at one by one.
 //!
+//! One run may be chance or a phrase that everybody uses: `share` of the runs of a benchmark's text have to be there. Runs that
+//! more than `common` rows of the benchmarks share are boilerplate and prove nothing, and neither do runs of numbers or of
+//! few different words (imports).
+//!
 //! Short texts: a benchmark's text with fewer words than a run has is looked for as a whole, and so is a column of a row in
-//! the benchmark's texts, if they have at least `least` words; with fewer they would be found everywhere. Runs that more
-//! than `common` rows of the benchmarks share are boilerplate and prove nothing, and neither do runs
-//! of numbers or of few different words (imports).
+//! the benchmark's texts, if they have at least `least` words; with fewer they would be found everywhere.
 //!
 //! Without any file, every row stays.
 
@@ -49,6 +51,9 @@ struct Config {
     /// Most rows of the benchmarks that share a run which still proves something.
     #[serde(default = "common")]
     common: usize,
+    /// Share of a benchmark's text, in runs, that has to be there; 0: any run.
+    #[serde(default = "share")]
+    share: f64,
 }
 
 fn ngram() -> usize {
@@ -63,6 +68,10 @@ fn common() -> usize {
     10
 }
 
+fn share() -> f64 {
+    0.1
+}
+
 struct Decontaminate {
     config: Config,
     files: Vec<PathBuf>,
@@ -72,9 +81,11 @@ struct Decontaminate {
 
 pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let config: Config = spec.config()?;
-    if config.columns.is_empty() || !(1..=config.ngram).contains(&config.least) || config.ngram > 100 {
+    let sizes = (1..=config.ngram).contains(&config.least) && config.ngram <= 100;
+    if config.columns.is_empty() || !sizes || !(0.0..=1.0).contains(&config.share) {
         return Err(Error::usage(format!(
-            "stage `{}`: `columns` names what is looked at; `least` is at least 1, `ngram` at least `least` and at most 100",
+            "stage `{}`: `columns` names what is looked at; `least` is at least 1, `ngram` at least `least` and at most \
+             100, `share` from 0 to 1",
             spec.name
         )));
     }
@@ -101,7 +112,7 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
 
 impl Config {
     fn rules(&self) -> Rules {
-        Rules { size: self.ngram, least: self.least, common: self.common }
+        Rules { size: self.ngram, least: self.least, common: self.common, share: self.share }
     }
 }
 

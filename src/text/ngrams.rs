@@ -1,6 +1,6 @@
 //! Texts that are looked for in others: by runs of words they share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -30,6 +30,8 @@ pub struct Rules {
     pub least: usize,
     /// Runs that more known rows than this share are boilerplate, and prove nothing.
     pub common: usize,
+    /// Share of the runs of a known text, from 0 to 1, that has to be there; at least one.
+    pub share: f64,
 }
 
 /// Texts that are known, by their runs of words.
@@ -42,8 +44,13 @@ pub struct Known {
     wholes: Vec<OnceLock<Runs>>,
 }
 
-/// Where a run is first: the text.
-type Runs = HashMap<u64, u32>;
+/// Runs that prove something.
+struct Runs {
+    /// The texts that have each.
+    texts: HashMap<u64, Vec<u32>>,
+    /// How many each text has.
+    counts: HashMap<u32, usize>,
+}
 
 struct Text {
     row: u32,
@@ -71,17 +78,18 @@ impl Known {
         self.texts.push(Text { row, words: word_hashes(text) });
     }
 
-    /// The first run of words of `text`, given by its [`word_hashes`], that a known text has. A text of fewer words than a run
-    /// has is looked for as a whole in the known ones.
+    /// The first run of words of `text`, given by its [`word_hashes`], that is of a known text of which enough is there. A
+    /// text of fewer words than a run has is looked for as a whole in the known ones.
     pub fn find(&self, text: &[u64]) -> Option<Shared> {
-        let Rules { size, least, .. } = self.rules;
+        let Rules { size, least, share, .. } = self.rules;
         let run = text.len().min(size);
+        let share = if text.len() < size { 0.0 } else { share };
         if run >= least
-            && let Some(shared) = first(text, run, self.runs(run))
+            && let Some(shared) = first(text, run, self.runs(run), share)
         {
             return Some(shared);
         }
-        (least..size.min(text.len() + 1)).find_map(|len| first(text, len, self.wholes(len)))
+        (least..size.min(text.len() + 1)).find_map(|len| first(text, len, self.wholes(len), 0.0))
     }
 
     fn runs(&self, len: usize) -> &Runs {
@@ -94,17 +102,25 @@ impl Known {
 
     /// The runs of `len` words of the texts that are `wanted`, without those that too many rows share.
     fn index(&self, len: usize, wanted: impl Fn(&Text) -> bool) -> Runs {
-        let mut seen: HashMap<u64, (u32, u32, usize)> = HashMap::new();
+        // The texts, and how many rows they are of.
+        let mut seen: HashMap<u64, (Vec<u32>, usize)> = HashMap::new();
         for (n, text) in self.texts.iter().enumerate().filter(|(_, text)| wanted(text)) {
             for run in text.words.windows(len).filter(|run| tells(run)) {
-                let (_, row, rows) = seen.entry(gram_hash(run)).or_insert((n as u32, text.row, 1));
-                if *row != text.row {
-                    (*row, *rows) = (text.row, *rows + 1);
+                let (texts, rows) = seen.entry(gram_hash(run)).or_default();
+                let last = texts.last().copied();
+                *rows += usize::from(last.is_none_or(|last| self.texts[last as usize].row != text.row));
+                // One more than counts is enough to see that it is too many.
+                if last != Some(n as u32) && *rows <= self.rules.common {
+                    texts.push(n as u32);
                 }
             }
         }
-        let rare = seen.into_iter().filter(|(_, (_, _, rows))| *rows <= self.rules.common);
-        rare.map(|(run, (text, _, _))| (run, text)).collect()
+        seen.retain(|_, (_, rows)| *rows <= self.rules.common);
+        let mut counts = HashMap::new();
+        for text in seen.values().flat_map(|(texts, _)| texts) {
+            *counts.entry(*text).or_default() += 1;
+        }
+        Runs { texts: seen.into_iter().map(|(run, (texts, _))| (run, texts)).collect(), counts }
     }
 }
 
@@ -116,14 +132,25 @@ fn tells(run: &[u64]) -> bool {
     different.len() * 10 >= run.len() * DIFFERENT
 }
 
-fn first(text: &[u64], len: usize, runs: &Runs) -> Option<Shared> {
-    if runs.is_empty() {
+/// The first run that `text` shares with one of which it has at least `share` of the runs.
+fn first(text: &[u64], len: usize, runs: &Runs, share: f64) -> Option<Shared> {
+    if runs.texts.is_empty() {
         return None;
     }
-    let mut windows = text.windows(len).enumerate();
-    windows.find_map(|(at, run)| {
-        runs.get(&gram_hash(run)).map(|known| Shared { known: *known as usize, words: at..at + len })
-    })
+    let mut seen = HashSet::new();
+    // By known text: the first run, and how many.
+    let mut shared: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+    for (at, run) in text.windows(len).enumerate() {
+        let run = gram_hash(run);
+        let Some(texts) = runs.texts.get(&run).filter(|_| seen.insert(run)) else { continue };
+        for known in texts {
+            shared.entry(*known).or_insert((at, 0)).1 += 1;
+        }
+    }
+    let enough = |known: &u32, count: usize| count as f64 >= share * runs.counts[known] as f64;
+    let found = shared.into_iter().filter(|(known, (_, count))| enough(known, *count));
+    let (known, (at, _)) = found.min_by_key(|(known, (at, _))| (*at, *known))?;
+    Some(Shared { known: known as usize, words: at..at + len })
 }
 
 #[cfg(test)]
@@ -138,7 +165,7 @@ mod tests {
         known
     }
 
-    const RULES: Rules = Rules { size: 5, least: 3, common: 2 };
+    const RULES: Rules = Rules { size: 5, least: 3, common: 2, share: 0.0 };
 
     #[test]
     fn long_texts_share_runs_and_short_ones_are_found_whole() {
@@ -165,6 +192,21 @@ mod tests {
         ] {
             assert_eq!(known.find(&word_hashes(text)).is_some(), found, "{text}");
         }
+    }
+
+    #[test]
+    fn enough_of_a_text_has_to_be_there() {
+        let texts = ["a b c d e f g h i j k l m n", "a b c d e f x y"];
+        let find = |share, text: &str| {
+            let known = known(Rules { share, ..RULES }, &texts);
+            known.find(&word_hashes(text)).map(|shared| (shared.known, shared.words))
+        };
+        // Two of the ten runs of one, two of the four of the other.
+        assert_eq!(find(0.2, "0 a b c d e f 0"), Some((0, 1..6)));
+        assert_eq!(find(0.5, "0 a b c d e f 0"), Some((1, 1..6)));
+        assert_eq!(find(0.6, "0 a b c d e f 0"), None);
+        assert_eq!(find(0.5, "a b c d e a b c d e a b c d e"), None, "said again is said once");
+        assert_eq!(find(1.0, "c d e"), Some((0, 0..3)));
     }
 
     #[test]
