@@ -259,6 +259,31 @@ fn killed_anywhere_batches_are_neither_lost_nor_made_twice() {
     assert!(answered.values().all(|count| *count == 1), "answered again: {answered:?}");
 }
 
+#[test]
+fn a_cap_leaves_batches_unasked_and_is_no_end() {
+    let bench = Bench::new(30);
+    let tokens = |run: &str| {
+        let run: Value =
+            serde_json::from_str(&fs::read_to_string(bench.path(run).join("run.json")).unwrap()).unwrap();
+        let stages = run["cost"]["stages"].as_object().unwrap().values();
+        let paid = stages.flat_map(|languages| languages.as_object().unwrap().values());
+        let count = |paid: &Value, kind: &str| paid[kind].as_u64().unwrap();
+        paid.map(|paid| count(paid, "prompt_tokens") + count(paid, "completion_tokens")).sum::<u64>()
+    };
+    let all = tokens("online");
+    let server = bench.serve("log", &["--journal", "online", "--batch-ms", "20"]);
+    let cap = (all / 2).to_string();
+    let output = batch_run(&bench, &server, "capped", &["--max-total-tokens", &cap]).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the budget is spent"), "{}", stderr(&output));
+    let spent = tokens("capped");
+    assert!(spent > 0 && spent <= all / 2 + all / 10, "{spent} of {cap}");
+    let output = batch_run(&bench, &server, "capped", &[]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    bench.assert_same("capped");
+    assert!(server.answered().values().all(|times| *times == 1));
+}
+
 /// How far batches are: the files about them, and how much the service was asked.
 fn trace(batches: &Path, server: &ReplayServer) -> (Vec<(OsString, Vec<u8>)>, usize) {
     let entries = fs::read_dir(batches).into_iter().flatten().flatten();

@@ -427,3 +427,16 @@ async fn coffeescript() {
     )
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_traceback_tells_the_lines_of_the_spliced_program_but_for_one() {
+    let Some(sandbox) = sandbox() else { return };
+    let solution = "def one():\n    return 1\n";
+    let tests = "def test():\n    assert one() == 2\n\nif __name__ == \"__main__\":\n    test()\n";
+    let Some(verdict) = run(&sandbox, "python", solution, tests, true).await else { return };
+    let lines: Vec<_> = verdict.stderr.lines().filter(|line| line.contains(", line ")).collect();
+    assert_eq!(
+        lines,
+        [r#"  File "/work/test.py", line 9, in <module>"#, r#"  File "/work/test.py", line 6, in test"#]
+    );
+}

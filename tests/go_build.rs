@@ -90,3 +90,42 @@ async fn verdicts_are_those_of_the_go_command() {
         }
     }
 }
+
+/// The linker is given the build id of the program it was learned from, where the go command makes one of each source.
+#[tokio::test(flavor = "multi_thread")]
+async fn ordinary_programs_are_built_past_the_go_command() {
+    let languages = Languages::embedded().unwrap();
+    if let Err(missing) = toolchain::find(languages.get("go").unwrap()) {
+        return common::skip("go", &missing.to_string());
+    }
+    const BUILD_ID: &str = r#"
+func buildId() string {
+	program, _ := os.ReadFile("/proc/self/exe")
+	_, note, _ := strings.Cut(string(program), "\x04\x00\x00\x00Go\x00\x00")
+	id, _, _ := strings.Cut(note, "\x00")
+	return id
+}
+"#;
+    let program = |n: u32| {
+        format!(
+            "package main\n\nimport (\n\t\"os\"\n\t\"strings\"\n)\n{BUILD_ID}\nfunc main() {{ println({n}); print(\"\\nid \", buildId(), \"\\n\") }}\n"
+        )
+    };
+    let test = |n: u32| {
+        format!(
+            "package main\n\nimport (\n\t\"os\"\n\t\"strings\"\n\t\"testing\"\n)\n{BUILD_ID}\nfunc TestOne(t *testing.T) {{ println({n}); print(\"\\nid \", buildId(), \"\\n\") }}\n"
+        )
+    };
+    let (ours, command) = (sandbox(|_| ()), sandbox(plain));
+    for [one, other] in [[program(1), program(2)], [test(1), test(2)]] {
+        let mut ids = Vec::new();
+        for (sandbox, source) in [(&ours, &one), (&ours, &other), (&command, &one), (&command, &other)] {
+            let job = Job { language: "go".to_owned(), source: source.clone(), ..Job::default() };
+            let verdict = sandbox.run(&job).await.unwrap();
+            let id = verdict.stderr.lines().find_map(|line| line.strip_prefix("id ")).map(str::to_owned);
+            ids.push(id.filter(|id| !id.is_empty()).unwrap_or_else(|| panic!("{verdict:?}")));
+        }
+        assert_eq!(ids[0], ids[1]);
+        assert_ne!(ids[2], ids[3]);
+    }
+}

@@ -13,8 +13,8 @@ use crate::error::{Error, Fault, Recovery, Result};
 use crate::frame::atomic;
 use crate::frame::run_dir::RunDir;
 use crate::llm::batch::{
-    AskedIndex, BatchService, CHAT_URL, Driver, DriverOptions, Gatherer, Limits, NothingAsked, RequestFiles,
-    outstanding,
+    AskedIndex, BatchService, CHAT_URL, Driver, DriverOptions, Gatherer, IN_BATCH, Limits, NothingAsked,
+    RequestFiles, outstanding,
 };
 use crate::llm::client::HttpModel;
 
@@ -148,7 +148,7 @@ impl BatchArgs {
         let files =
             RequestFiles::new(dir, self.limits(), CHAT_URL, Driver::next_number(dir)?).of(endpoint.clone());
         let waiting =
-            Fault::new(Recovery::Pend, "in_batch", "the request is in a batch that has not come back");
+            Fault::new(Recovery::Pend, IN_BATCH, "the request is in a batch that has not come back");
         let gatherer = Arc::new(Gatherer::new(asked, files, waiting));
         let options = DriverOptions {
             active: self.batch_active,

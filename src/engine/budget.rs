@@ -7,6 +7,9 @@
 //!
 //! Expected is the mean of the stage's calls so far, and for its first calls the worst: a token for every three bytes of
 //! the prompt and as many as the reply may have.
+//!
+//! What a batch service was asked is *promised*: it stays set aside until its answer is found in the journal, and what
+//! does not fit beside it is left for a later pass.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +18,8 @@ use tokio::sync::Notify;
 
 use super::spending::{Prices, Spending};
 use super::stop::Stop;
-use crate::error::{Error, Kind, Tokens};
+use crate::error::{Error, Fault, Kind, Recovery, Tokens};
+use crate::frame::key::Key;
 use crate::llm::chat::ChatRequest;
 
 /// Bytes that a token has at least, on average over a prompt.
@@ -46,6 +50,8 @@ struct State {
     aside: Amount,
     /// Calls that something is set aside for.
     in_flight: u64,
+    /// What is set aside for requests that are in batches.
+    promised: HashMap<Key, Amount>,
     /// Per stage.
     booked: HashMap<Arc<str>, Booked>,
 }
@@ -68,6 +74,7 @@ struct Amount {
 pub struct Hold<'a> {
     budget: Option<&'a Budget>,
     stage: Arc<str>,
+    key: Key,
     aside: Amount,
 }
 
@@ -88,13 +95,19 @@ impl Budget {
         Self::new(Caps::default(), Prices::default(), &Spending::default())
     }
 
-    /// Sets aside what `request` is expected to cost, after waiting for calls in flight if need be. `None` when the run
-    /// is to stop, because the budget is spent or for another reason; `stop` then knows why.
+    /// Sets aside what `request` is expected to cost, after waiting for calls in flight if need be. `count` is how many
+    /// replies it asks for.
     ///
-    /// `count` is how many replies it asks for.
-    pub async fn admit(&self, request: &ChatRequest, count: u32, stop: &Stop) -> Option<Hold<'_>> {
+    /// # Errors
+    /// The run is to stop, because the budget is spent or for another reason: `stop` then knows why. Batches have to come
+    /// back before it is known whether there is room. The row stays pending.
+    pub async fn admit(&self, request: &ChatRequest, count: u32, stop: &Stop) -> Result<Hold<'_>, Fault> {
+        let hold = |budget, aside| Hold { budget, stage: request.stage.clone(), key: request.key, aside };
         if self.caps == Caps::default() {
-            return Some(Hold { budget: None, stage: request.stage.clone(), aside: Amount::default() });
+            return Ok(hold(None, Amount::default()));
+        }
+        if let Some(asked_again) = self.take_promise(request.key) {
+            return Ok(hold(Some(self), asked_again));
         }
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
@@ -106,18 +119,41 @@ impl Budget {
                 if self.fits(state.spent.plus(state.aside).plus(expected)) {
                     state.aside = state.aside.plus(expected);
                     state.in_flight += 1;
-                    let stage = request.stage.clone();
-                    return Some(Hold { budget: Some(self), stage, aside: expected });
+                    return Ok(hold(Some(self), expected));
+                }
+                if !state.promised.is_empty() {
+                    return Err(Fault::new(
+                        Recovery::Pend,
+                        "budget",
+                        "what is in batches may cost all that is left of the budget",
+                    ));
                 }
                 if state.in_flight == 0 {
                     stop.fail(self.spent(&state, expected));
-                    return None;
+                    return Err(stopped());
                 }
             }
             tokio::select! {
                 () = settled => {}
-                () = stop.wait() => return None,
+                () = stop.wait() => return Err(stopped()),
             }
+        }
+    }
+
+    /// What is set aside for the request `key`, if that is in a batch: it becomes a call in flight again.
+    fn take_promise(&self, key: Key) -> Option<Amount> {
+        let mut state = self.lock();
+        let aside = state.promised.remove(&key)?;
+        state.in_flight += 1;
+        Some(aside)
+    }
+
+    /// Books what a request of `stage` was charged if it was in a batch, now that its answer is there.
+    pub fn redeem(&self, key: Key, stage: &Arc<str>, tokens: Tokens) {
+        if self.caps != Caps::default()
+            && let Some(aside) = self.take_promise(key)
+        {
+            Hold { budget: Some(self), stage: stage.clone(), key, aside }.settle(tokens, 1);
         }
     }
 
@@ -181,6 +217,15 @@ impl Hold<'_> {
         }
         budget.give_back(&mut state, self.aside);
     }
+
+    /// Keeps set aside what is set aside: the request is in a batch.
+    pub fn promise(mut self) {
+        let Some(budget) = self.budget.take() else { return };
+        let mut state = budget.lock();
+        state.in_flight -= 1;
+        state.promised.insert(self.key, self.aside);
+        budget.settled.notify_waiters();
+    }
 }
 
 impl Budget {
@@ -188,7 +233,7 @@ impl Budget {
         state.in_flight -= 1;
         state.aside = match state.in_flight {
             // Sums of fractions do not end at nothing by themselves.
-            0 => Amount::default(),
+            0 if state.promised.is_empty() => Amount::default(),
             _ => Amount {
                 tokens: state.aside.tokens.saturating_sub(aside.tokens),
                 usd: state.aside.usd - aside.usd,
@@ -204,6 +249,11 @@ impl Drop for Hold<'_> {
             budget.give_back(&mut budget.lock(), self.aside);
         }
     }
+}
+
+/// A row whose call was not made.
+pub(super) fn stopped() -> Fault {
+    Fault::new(Recovery::Pend, "stopped", "the run stopped before this was answered")
 }
 
 impl Amount {
@@ -241,7 +291,7 @@ mod tests {
     }
 
     /// Whether a call may be made now; `None` when it would have to wait.
-    async fn admitted<'a>(budget: &'a Budget, stop: &Stop) -> Option<Option<Hold<'a>>> {
+    async fn admitted<'a>(budget: &'a Budget, stop: &Stop) -> Option<Result<Hold<'a>, Fault>> {
         let request = request(300);
         tokio::time::timeout(std::time::Duration::from_millis(20), budget.admit(&request, 1, stop)).await.ok()
     }
@@ -266,7 +316,7 @@ mod tests {
         more.push(admitted(&budget, &stop).await.unwrap().unwrap());
         more.drain(..).for_each(|hold| hold.settle(tokens(40, 40), 1));
         // 450 spent.
-        assert!(matches!(admitted(&budget, &stop).await, Some(None)));
+        assert!(matches!(admitted(&budget, &stop).await, Some(Err(_))));
         let error = stop.take_cause().unwrap();
         assert_eq!(error.exit_code(), 4);
         assert!(error.to_string().contains("450 of 450 tokens"), "{error}");
@@ -282,9 +332,29 @@ mod tests {
         drop(admitted(&budget, &stop).await.unwrap().unwrap());
         let hold = admitted(&budget, &stop).await.unwrap().unwrap();
         hold.settle(tokens(0, 200), 1);
-        assert!(matches!(admitted(&budget, &stop).await, Some(None)));
+        assert!(matches!(admitted(&budget, &stop).await, Some(Err(_))));
         let error = stop.take_cause().unwrap().to_string();
         assert!(error.contains("0.8002 of 0.80025 USD"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_in_batches_stays_aside_until_its_answer_is_there() {
+        // Room for one worst call of 200 tokens.
+        let (stop, budget) = (Stop::default(), budget(None, Some(250), &Spending::default()));
+        admitted(&budget, &stop).await.unwrap().unwrap().promise();
+        // The same request again is no other one.
+        admitted(&budget, &stop).await.unwrap().unwrap().promise();
+        let mut other = request(300);
+        other.key = Key::of(&["other"]);
+        let fault = budget.admit(&other, 1, &stop).await.err().unwrap();
+        assert_eq!((fault.cause, fault.recovery), ("budget", Recovery::Pend));
+        assert!(!stop.is_set());
+        budget.redeem(other.key, &"a".into(), tokens(1000, 0));
+        budget.redeem(request(300).key, &"a".into(), tokens(60, 40));
+        // 100 spent, and 100 expected from now on.
+        budget.admit(&other, 1, &stop).await.unwrap().settle(tokens(100, 40), 1);
+        let fault = budget.admit(&other, 1, &stop).await.err().unwrap();
+        assert_eq!((fault.cause, stop.take_cause().unwrap().exit_code()), ("stopped", 4));
     }
 
     #[tokio::test]
@@ -293,7 +363,7 @@ mod tests {
         let _held = admitted(&budget, &stop).await.unwrap().unwrap();
         let request = request(300);
         let (waited, ()) = tokio::join!(budget.admit(&request, 1, &stop), async { stop.interrupt() });
-        assert!(waited.is_none());
+        assert_eq!(waited.err().unwrap().cause, "stopped");
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 pub use self::reuse::Reuse;
-use super::budget::Budget;
+use super::budget::{Budget, stopped};
 use super::events::{Event, Observer};
 use super::stop::Stop;
 use crate::error::{Error, Fault, Recovery, Result, Tokens};
@@ -24,6 +24,7 @@ use crate::frame::journal::Journal;
 use crate::frame::key::Key;
 use crate::frame::recorded::Recorded;
 use crate::llm::Model;
+use crate::llm::batch::IN_BATCH;
 use crate::llm::chat::{ChatRequest, Message, Reply};
 use crate::llm::key::request_key;
 use crate::llm::recorder::Recorder;
@@ -197,6 +198,9 @@ impl Calls {
         };
         // A record that passed its checksum but does not decode was written by another version: ask again.
         let Ok(answer) = decoded else { return Ok(None) };
+        if let Answer::Model(reply) = &answer {
+            self.budget.redeem(key, &asker.stage, reply.tokens());
+        }
         self.observer.event(&Event::Found(request.resource()));
         Ok(Some(Arc::new(answer)))
     }
@@ -255,11 +259,14 @@ impl Calls {
         let attempt = || {
             let attempt = async {
                 let count = count();
-                let hold = self.budget.admit(request, count, &self.stop).await.ok_or_else(stopped)?;
+                let hold = self.budget.admit(request, count, &self.stop).await?;
                 let call = model.ask_samples(request, count);
                 let charge = |replies: &Vec<Reply>| tokens_of(replies);
                 let asked = self.told(asker, Resource::Model, call, charge).await;
-                hold.settle(charged(&asked, charge), asked.as_ref().map_or(0, Vec::len));
+                match &asked {
+                    Err(fault) if fault.cause == IN_BATCH => hold.promise(),
+                    _ => hold.settle(charged(&asked, charge), asked.as_ref().map_or(0, Vec::len)),
+                }
                 asked
             };
             attempt.boxed()
@@ -396,10 +403,6 @@ fn charged<T>(result: &Result<T, Fault>, tokens: fn(&T) -> Tokens) -> Tokens {
         Ok(answer) => tokens(answer),
         Err(fault) => fault.billed.as_deref().copied().unwrap_or_default(),
     }
-}
-
-fn stopped() -> Fault {
-    Fault::new(Recovery::Pend, "stopped", "the run stopped before this was answered")
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Fault {

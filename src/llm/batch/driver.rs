@@ -204,8 +204,12 @@ impl Driver {
 
     /// Looks at every batch, and imports those that have ended.
     async fn poll(&mut self, journal: JournalOf<'_>) -> Result<()> {
-        for at in 0..self.jobs.len() {
-            let Some(id) = self.jobs[at].batch_id.clone() else { continue };
+        let mut at = 0;
+        while at < self.jobs.len() {
+            let Some(id) = self.jobs[at].batch_id.clone() else {
+                at += 1;
+                continue;
+            };
             let batch = self.call(|| self.service.batch(&id)).await?;
             if batch.status != self.jobs[at].status {
                 (self.tell)(&format!("{}: {}{}", shown(&id), shown(&batch.status), done(&batch)));
@@ -214,13 +218,14 @@ impl Driver {
             }
             if matches!(batch.status.as_str(), "completed" | "failed" | "expired" | "cancelled") {
                 self.collect(at, &batch, journal).await?;
+            } else {
+                at += 1;
             }
         }
-        self.jobs.retain(|job| !job.is_imported());
         Ok(())
     }
 
-    /// Takes the results of a batch that has ended.
+    /// Takes the results of a batch that has ended, and forgets its job.
     async fn collect(&mut self, at: usize, batch: &Batch, journal: JournalOf<'_>) -> Result<()> {
         let number = self.jobs[at].number;
         let mut results = Vec::new();
@@ -237,6 +242,7 @@ impl Driver {
             let job = &mut self.jobs[at];
             IMPORTED.clone_into(&mut job.status);
             job.save(&self.dir)?;
+            self.jobs.remove(at);
             self.changed = true;
             results.push(RequestFiles::path(&self.dir, number));
             results.iter().try_for_each(|path| remove(path))

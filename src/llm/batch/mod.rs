@@ -31,3 +31,6 @@ pub use service::BatchService;
 
 /// The address of a request within a file, as services and `vllm run-batch` want it.
 pub const CHAT_URL: &str = "/v1/chat/completions";
+
+/// Cause of the fault that leaves a row pending whose request is in a batch.
+pub const IN_BATCH: &str = "in_batch";

@@ -11,6 +11,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -56,10 +57,22 @@ func learn(goCommand, folder string, arguments []string) {
 	check(os.MkdirAll(folder, 0o777))
 	self, err := os.Executable()
 	check(err)
-	all := append([]string{arguments[0], "-toolexec=" + self + " record " + folder}, arguments[1:]...)
-	command := exec.Command(goCommand, all...)
-	command.Stdout, command.Stderr = os.Stdout, os.Stderr
-	check(command.Run())
+	practice := arguments[len(arguments)-1]
+	text, err := os.ReadFile(practice)
+	check(err)
+	run := func(text string, more ...string) {
+		check(os.WriteFile(practice, []byte(text), 0o666))
+		command := exec.Command(goCommand, append(append(arguments[:1:1], more...), arguments[1:]...)...)
+		command.Stdout, command.Stderr = os.Stdout, os.Stderr
+		check(command.Run())
+	}
+	// Packages that are compiled lie in a folder that goes, and only from the next run on in the cache. The program and
+	// its test are to be compiled in that run as well: they come from other ones.
+	run(strings.ReplaceAll(string(text), practiceTest, "TestOther") + "\nvar Other int\n")
+	run(string(text), "-toolexec="+self+" record "+folder)
+	if !build(folder, arguments) {
+		check(errors.New("what `go " + arguments[0] + "` did cannot be done again"))
+	}
 }
 
 // The files of a folder in which a run is noted.
