@@ -247,7 +247,7 @@ fn figure(aggregate: &Aggregate, group: &[usize], cells: &[Cell], worths: &Worth
         Argument::Number(number) => {
             let mut all = Tally::default();
             cells().for_each(|(_, cell)| all.merge(&cell.numbers[*number]));
-            of_numbers(&all, aggregate.what)
+            of_numbers(&mut all, aggregate.what)
         }
         Argument::Text(sql) => {
             let worths = worths.get(sql.as_str())?;
@@ -257,14 +257,14 @@ fn figure(aggregate: &Aggregate, group: &[usize], cells: &[Cell], worths: &Worth
     }
 }
 
-fn of_numbers(all: &Tally, what: What) -> Option<Figure> {
+fn of_numbers(all: &mut Tally, what: What) -> Option<Figure> {
     match what {
         What::Count => Some(Figure::Whole(i128::from(all.count))),
         // Of no values there is no sum, as in SQL.
         What::Sum => (all.count > 0).then_some(Figure::Whole(all.sum)),
         What::Mean => (all.count > 0).then(|| Figure::Part(all.sum as f64 / all.count as f64)),
-        What::Least => all.range.map(|(least, _)| Figure::Whole(i128::from(least))),
-        What::Most => all.range.map(|(_, most)| Figure::Whole(i128::from(most))),
+        What::Least => all.range().map(|(least, _)| Figure::Whole(i128::from(least))),
+        What::Most => all.range().map(|(_, most)| Figure::Whole(i128::from(most))),
         What::Quantile(q) => quantile(&all.histogram.sorted(), q).map(Figure::Part),
     }
 }

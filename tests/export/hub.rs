@@ -95,6 +95,9 @@ fn only_a_folder_that_an_export_wrote_is_replaced() {
     let (code, said) = export(&run, &out, &["--overwrite"]);
     assert!(code == Some(2) && said.contains("mine.txt"), "{said}");
     assert!(out.join("mine.txt").exists() && names(&out.join("data")).len() == 2);
+    std::fs::rename(out.join("mine.txt"), out.join("data/mine.txt")).unwrap();
+    let (code, said) = export(&run, &out, &["--overwrite"]);
+    assert!(code == Some(2) && said.contains("mine.txt"), "{said}");
     let (code, said) = export(&run, dir.path(), &["--overwrite"]);
     assert!(code == Some(2) && said.contains("it is not replaced"), "{said}");
     let file = dir.path().join("file");

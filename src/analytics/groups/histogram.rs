@@ -5,24 +5,38 @@ use std::collections::HashMap;
 /// Values up to here are counted in a vector that grows as they come.
 const DENSE: i64 = 1 << 16;
 
+/// Values that wait until they are counted together: cells take turns row by row, and each has more counters than fit
+/// into a core's nearest memory.
+const WAITING: usize = 1_024;
+
 /// Numbers of times that values came.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
     dense: Vec<u32>,
     sparse: HashMap<i64, u64>,
+    waiting: Vec<i64>,
 }
 
 impl Histogram {
     /// Counts `value` once more. A table has fewer than 2^32 rows.
     pub(super) fn add(&mut self, value: i64) {
-        if (0..DENSE).contains(&value) {
-            let at = value as usize;
-            if at >= self.dense.len() {
-                self.dense.resize((at + 1).next_power_of_two(), 0);
+        self.waiting.push(value);
+        if self.waiting.len() >= WAITING {
+            self.count_waiting();
+        }
+    }
+
+    fn count_waiting(&mut self) {
+        for value in self.waiting.drain(..) {
+            match self.dense.get_mut(usize::try_from(value).unwrap_or(usize::MAX)) {
+                Some(times) => *times += 1,
+                None if (0..DENSE).contains(&value) => {
+                    let at = value as usize;
+                    self.dense.resize((at + 1).next_power_of_two(), 0);
+                    self.dense[at] += 1;
+                }
+                None => *self.sparse.entry(value).or_default() += 1,
             }
-            self.dense[at] += 1;
-        } else {
-            *self.sparse.entry(value).or_default() += 1;
         }
     }
 
@@ -37,10 +51,14 @@ impl Histogram {
         for (value, times) in &other.sparse {
             *self.sparse.entry(*value).or_default() += times;
         }
+        for value in &other.waiting {
+            self.add(*value);
+        }
     }
 
     /// The values that came, ascending, and how often each did.
-    pub(super) fn sorted(&self) -> Vec<(i64, u64)> {
+    pub(super) fn sorted(&mut self) -> Vec<(i64, u64)> {
+        self.count_waiting();
         let dense = self.dense.iter().enumerate().filter(|(_, times)| **times > 0);
         let mut all: Vec<(i64, u64)> =
             dense.map(|(value, times)| (value as i64, u64::from(*times))).collect();

@@ -1,5 +1,6 @@
 //! The pass over a table that counts: row groups by all cores, each with counts of its own that are added up at the end.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -82,31 +83,39 @@ pub(super) struct Cell {
 }
 
 /// What is known of the values of one column in one cell, nulls left out.
-#[derive(Default)]
 pub(super) struct Tally {
     pub(super) count: u64,
     pub(super) sum: i128,
-    /// Smallest and largest.
-    pub(super) range: Option<(i64, i64)>,
+    least: i64,
+    most: i64,
     pub(super) histogram: Histogram,
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Self { count: 0, sum: 0, least: i64::MAX, most: i64::MIN, histogram: Histogram::default() }
+    }
+}
+
 impl Tally {
+    /// The smallest and the largest value, if there is one.
+    pub(super) fn range(&self) -> Option<(i64, i64)> {
+        (self.count > 0).then_some((self.least, self.most))
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.sum += other.sum;
-        self.range = match (self.range, other.range) {
-            (Some((low, high)), Some((lower, higher))) => Some((low.min(lower), high.max(higher))),
-            (one, other) => one.or(other),
-        };
+        self.least = self.least.min(other.least);
+        self.most = self.most.max(other.most);
         self.histogram.merge(&other.histogram);
     }
 
     fn add(&mut self, value: i64) {
         self.count += 1;
         self.sum += i128::from(value);
-        let (low, high) = self.range.unwrap_or((value, value));
-        self.range = Some((low.min(value), high.max(value)));
+        self.least = self.least.min(value);
+        self.most = self.most.max(value);
     }
 
     /// Takes count, sum and range from the histogram.
@@ -114,7 +123,9 @@ impl Tally {
         let sorted = self.histogram.sorted();
         self.count = sorted.iter().map(|(_, times)| times).sum();
         self.sum = sorted.iter().map(|(value, times)| i128::from(*value) * i128::from(*times)).sum();
-        self.range = sorted.first().zip(sorted.last()).map(|(low, high)| (low.0, high.0));
+        if let (Some((least, _)), Some((most, _))) = (sorted.first(), sorted.last()) {
+            (self.least, self.most) = (*least, *most);
+        }
     }
 }
 
@@ -201,18 +212,26 @@ impl Cells {
                 }
             }
         }
-        for place in places.iter().filter(|place| **place != NOWHERE) {
-            self.cells[*place as usize].rows += 1;
+        for place in &places {
+            if let Some(cell) = self.cells.get_mut(*place as usize) {
+                cell.rows += 1;
+            }
         }
         for (at, (numbers, (_, spread))) in numbers.iter().zip(&count.numbers).enumerate() {
-            for (row, place) in places.iter().enumerate().filter(|(_, place)| **place != NOWHERE) {
-                let Some(value) = numbers.get(row) else { continue };
-                let tally = &mut self.cells[*place as usize].numbers[at];
-                if *spread {
-                    tally.histogram.add(value);
-                } else {
-                    tally.add(value);
-                }
+            let cells = &mut self.cells;
+            let mut add = |place: u32, value: i64| {
+                // There is no cell at NOWHERE.
+                let Some(cell) = cells.get_mut(place as usize) else { return };
+                let tally = &mut cell.numbers[at];
+                if *spread { tally.histogram.add(value) } else { tally.add(value) }
+            };
+            match numbers.column.nulls() {
+                None => places.iter().zip(&*numbers.values).for_each(|(place, value)| add(*place, *value)),
+                Some(_) => places
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(row, place)| Some((place, numbers.get(row)?)))
+                    .for_each(|(place, value)| add(*place, value)),
             }
         }
         Ok(())
@@ -278,23 +297,22 @@ impl Codes {
 }
 
 /// A column of whole numbers.
-struct Numbers {
-    values: Vec<i64>,
-    column: ArrayRef,
-    nullable: bool,
+struct Numbers<'a> {
+    values: Cow<'a, [i64]>,
+    column: &'a ArrayRef,
 }
 
-impl Numbers {
-    fn of(column: &ArrayRef) -> Result<Self> {
+impl<'a> Numbers<'a> {
+    fn of(column: &'a ArrayRef) -> Result<Self> {
         let values = match column.data_type() {
+            DataType::Int64 => Cow::Borrowed(&**column.as_primitive::<Int64Type>().values()),
             DataType::UInt64 => {
                 let values = column.as_primitive::<UInt64Type>().values();
-                if values.iter().any(|value| *value > i64::MAX as u64) {
+                if values.iter().fold(0, |all, value| all | value) > i64::MAX as u64 {
                     return Err(too_much());
                 }
                 values.iter().map(|value| value.cast_signed()).collect()
             }
-            DataType::Int64 => column.as_primitive::<Int64Type>().values().to_vec(),
             DataType::UInt32 => {
                 column.as_primitive::<UInt32Type>().values().iter().map(|n| i64::from(*n)).collect()
             }
@@ -303,11 +321,11 @@ impl Numbers {
             }
             _ => return Err(too_much()),
         };
-        Ok(Self { values, column: column.clone(), nullable: column.null_count() > 0 })
+        Ok(Self { values, column })
     }
 
     fn get(&self, row: usize) -> Option<i64> {
-        (!self.nullable || self.column.is_valid(row)).then(|| self.values[row])
+        self.column.is_valid(row).then(|| self.values[row])
     }
 }
 

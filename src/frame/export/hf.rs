@@ -22,21 +22,28 @@ pub fn hub_paths(dir: &Path, name: &str, shards: usize) -> Vec<PathBuf> {
     (0..shards).map(file).collect()
 }
 
-/// Refuses to replace a folder that holds anything but what an export has put there.
+/// Refuses to replace a folder that holds anything but a card and shards.
 ///
 /// # Errors
 /// There is something else in `dir`, or it does not read.
 pub fn check_replaceable(dir: &Path) -> Result<()> {
+    let is_shard = |name: &str| name.ends_with(".parquet") && name.contains("-of-");
+    check_entries(dir, &|name| name == CARD || name == DATA)?;
+    match dir.join(DATA) {
+        data if data.exists() => check_entries(&data, &is_shard),
+        _ => Ok(()),
+    }
+}
+
+fn check_entries(dir: &Path, ours: &dyn Fn(&str) -> bool) -> Result<()> {
     let failed = |error| Error::io("read", dir, error);
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        if name != CARD && name != DATA {
-            return Err(Error::usage(format!(
-                "{} holds {}, which no export wrote: it is not replaced",
-                dir.display(),
-                name.to_string_lossy()
-            ))
-            .hint("give another --out, or remove it yourself"));
+        let name = name.to_string_lossy();
+        if !ours(&name) {
+            let message =
+                format!("{} holds {name}, which no export wrote: it is not replaced", dir.display());
+            return Err(Error::usage(message).hint("give another --out, or remove it yourself"));
         }
     }
     Ok(())
