@@ -10,7 +10,7 @@ use autocodegen::sandbox::repeat::run_repeated;
 const JAVA_IDENTITY: &str =
     "public class Main { public static void main(String[] a) { System.out.println(new Object()); } }";
 const JAVA_STEADY: &str = "import java.util.*; public class Main { public static void main(String[] a) { \
-    System.out.println(new HashMap<>(Map.of(\"one\", 1, \"two\", 2, \"three\", 3))); } }";
+    System.out.println(new TreeMap<>(Map.of(\"one\", 1, \"two\", 2, \"three\", 3))); } }";
 /// Of so many keys the order is the same in no two runs.
 const GO_MAP: &str = "package main\nimport \"fmt\"\nfunc main() {\n\tm := map[int]int{}\n\tfor i := range 100 {\n\t\tm[i] = i\n\t}\n\
     \tfor key := range m {\n\t\tfmt.Print(key, \" \")\n\t}\n}\n";

@@ -15,10 +15,7 @@ use crate::error::{Error, Fault, Result};
 use crate::frame::rejects::{RejectedRow, rows_as_json};
 use crate::frame::schema::{ID, LANGUAGE, batch_of, columns_where, strings};
 use crate::plan::Plan;
-use crate::stages::{Answer, Change, Effect, Request, Resource, Stage, Work};
-
-/// Most requests that follow one another for one request of a row: a stage that never has enough is a defect.
-const MOST_ROUNDS: usize = 8;
+use crate::stages::{Answer, Change, Effect, MOST_ROUNDS, Request, Resource, Stage, Work};
 
 /// What a step made of a partition.
 pub struct StepResult {
@@ -74,7 +71,7 @@ pub async fn execute(
                 let answers = ask(stage, &**effect, &mut step, requests, calls).await?;
                 let (plan, batch) = (plan.clone(), step.batch.clone());
                 on_rayon(move || match &plan.stages[at].work {
-                    Work::Effect(effect) => effect.fold(&batch, &answers),
+                    Work::Effect(effect) => effect.fold_all(&batch, answers),
                     _ => Ok(Change::default()),
                 })
                 .await?
@@ -96,7 +93,7 @@ async fn ask(
     step: &mut StepResult,
     requests: Vec<Vec<Request>>,
     calls: &Arc<Calls>,
-) -> Result<Vec<Vec<Answer>>> {
+) -> Result<Vec<Vec<Vec<Answer>>>> {
     let ids = strings(&step.batch, ID)?.clone();
     let languages = strings(&step.batch, LANGUAGE)?.clone();
     let batch = &step.batch.clone();
@@ -122,7 +119,7 @@ async fn ask(
         match result {
             Ok(rounds) => {
                 rounds.iter().flatten().for_each(|answer| tally.measure(answer));
-                answered.push(rounds.into_iter().filter_map(|mut answers| answers.pop()).collect());
+                answered.push(rounds);
             }
             Err(fault) => {
                 tally.pending += 1;

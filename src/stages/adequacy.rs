@@ -2,15 +2,15 @@
 //!
 //! Per row the sandbox runs, each with all test columns one after the other until one does not pass:
 //!
-//! - the solution itself: if it does not pass within this stage's limits, nothing can be said, and the row leaves with the
-//!   outcome as the reason;
+//! - the solution itself: if it does not pass, the row leaves with the outcome as the reason; if it needs more than this
+//!   stage's limits, nothing can be said, and the row stays;
 //! - a stub of the solution, whose functions return constants: tests that pass it are `vacuous_tests`;
 //! - up to `max_mutants` mutants of the solution. Those that compile are *tried*, and tried ones that do not pass are *killed*,
 //!   whatever stopped them: a loop that no longer ends is as dead as a failed assertion. Tests that kill less than
 //!   `threshold` of them are `weak_tests`.
 //!
 //! Adds `mutants_tried`, `mutants_killed` and `adequacy`, killed by tried, null where none were tried: in languages without a
-//! grammar (see `data/mutate`), and of solutions in which nothing can be made wrong. Some mutants mean the same as the
+//! grammar (see `data/mutate`), and for solutions that are too slow, or in which nothing can be made wrong. Some mutants mean the same as the
 //! solution, and no test can kill them: a threshold near 1 rejects good tests.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::keep::explain;
 use super::registry::{Context, Spec};
-use super::{Answer, Change, Effect, Rejection, Request, Resource, Stage, Work};
+use super::{Answer, Change, Effect, MOST_ROUNDS, Rejection, Request, Resource, Stage, Work};
 use crate::error::{Error, Result};
 use crate::frame::schema::{LANGUAGE, strings};
 use crate::sandbox::job::{Job, LimitOverrides, Outcome, Verdict};
@@ -101,6 +101,9 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     if config.tests.is_empty() {
         return refuse("`tests` names no column", "name the columns whose tests are to fail wrong solutions");
     }
+    if config.tests.len() > MOST_ROUNDS {
+        return refuse("`tests` names too many columns", "name at most 8");
+    }
     if !(0.0..=1.0).contains(&config.threshold) {
         return refuse("`threshold` is a share of mutants", "give a number between 0 and 1");
     }
@@ -167,12 +170,14 @@ impl Adequacy {
         let mut reject = |reason: &str, detail: String| {
             judgement.rejection = Some(Rejection { row, reason: reason.to_owned(), detail });
         };
-        match verdicts.next() {
-            Some(verdict) if verdict.outcome != Outcome::Passed => {
-                reject(verdict.outcome.name(), format!("the solution itself: {}", explain(verdict)));
+        match verdicts.next().map(|verdict| (verdict.outcome, verdict)) {
+            Some((Outcome::Passed, _)) => {}
+            // It passed before, with more.
+            None | Some((Outcome::TimeLimitExceeded | Outcome::MemoryLimitExceeded, _)) => return judgement,
+            Some((outcome, verdict)) => {
+                reject(outcome.name(), format!("the solution itself: {}", explain(verdict)));
                 return judgement;
             }
-            _ => {}
         }
         let stub = programs.stub.as_ref().and_then(|_| verdicts.next());
         if stub.is_some_and(|verdict| verdict.outcome == Outcome::Passed) {

@@ -203,6 +203,16 @@ pub trait Effect: Send + Sync {
     /// # Errors
     /// As for [`Pure::apply`].
     fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change>;
+
+    /// As [`Effect::fold`], given all answers to each request: the first one and those to its follow-ups. For effects to
+    /// which more than the last counts.
+    ///
+    /// # Errors
+    /// As for [`Pure::apply`].
+    fn fold_all(&self, batch: &RecordBatch, mut answers: Vec<Vec<Vec<Answer>>>) -> Result<Change> {
+        let last = answers.iter_mut().map(|row| row.iter_mut().filter_map(Vec::pop).collect());
+        self.fold(batch, &last.collect::<Vec<_>>())
+    }
 }
 
 /// Batches of rows, one after the other.
@@ -229,6 +239,9 @@ pub trait Global: Send + Sync {
     /// Those of the rows, and as for [`Pure::apply`].
     fn decide(&self, rows: &dyn Rows) -> Result<Change>;
 }
+
+/// Most answers to one request of a row, those to its follow-ups included: a stage that never has enough is a defect.
+pub const MOST_ROUNDS: usize = 8;
 
 /// The work of a stage.
 pub enum Work {

@@ -148,7 +148,9 @@ impl<'a> Sites<'a> {
             && parent.is_some_and(|parent| is_in(&table.operators_in, parent.node.kind()))
         {
             for (kind, to) in self.mutator.operators.get(self.text(node)).into_iter().flatten() {
-                self.add(*kind, node, node.byte_range(), to.clone());
+                if *kind != Kind::Arithmetic || !joins_text(node) {
+                    self.add(*kind, node, node.byte_range(), to.clone());
+                }
             }
         }
     }
@@ -312,6 +314,12 @@ impl<'a> Sites<'a> {
         let early = functions.early.replace("{indent}", indent).replacen("{}", statement, 1);
         self.add(Kind::Return, body, at..at, early);
     }
+}
+
+/// Whether an operator has text on one of its sides: another one would hardly ever compile.
+fn joins_text(operator: Node<'_>) -> bool {
+    let sides = [operator.prev_named_sibling(), operator.next_named_sibling()];
+    sides.into_iter().flatten().any(|side| side.kind().contains("string"))
 }
 
 fn is_in(kinds: &[String], kind: &str) -> bool {
