@@ -4,7 +4,7 @@
 //! `canonical_solution`, `test`, ...), named by the stage's key `against` or by `--decontaminate`. Words are letters, digits and
 //! `_`; case, layout and punctuation do not count. The columns of a row are looked at one by one.
 //!
-//! One run may be chance or a phrase that everybody uses: `share` of the runs of a benchmark's text have to be there. Runs that
+//! One run may be chance or a phrase that everybody uses: two texts have to share `share` of the runs of the shorter one. Runs that
 //! more than `common` rows of the benchmarks share are boilerplate and prove nothing, and neither do runs of numbers or of
 //! few different words (imports).
 //!
@@ -51,7 +51,7 @@ struct Config {
     /// Most rows of the benchmarks that share a run which still proves something.
     #[serde(default = "common")]
     common: usize,
-    /// Share of a benchmark's text, in runs, that has to be there; 0: any run.
+    /// Share of the runs of the shorter text, the row's or the benchmark's, that has to be the same; 0: any run.
     #[serde(default = "share")]
     share: f64,
 }

@@ -30,7 +30,7 @@ pub struct Rules {
     pub least: usize,
     /// Runs that more known rows than this share are boilerplate, and prove nothing.
     pub common: usize,
-    /// Share of the runs of a known text, from 0 to 1, that has to be there; at least one.
+    /// Share of the runs of the shorter of two texts, from 0 to 1, that they have to share; at least one.
     pub share: f64,
 }
 
@@ -83,13 +83,12 @@ impl Known {
     pub fn find(&self, text: &[u64]) -> Option<Shared> {
         let Rules { size, least, share, .. } = self.rules;
         let run = text.len().min(size);
-        let share = if text.len() < size { 0.0 } else { share };
         if run >= least
             && let Some(shared) = first(text, run, self.runs(run), share)
         {
             return Some(shared);
         }
-        (least..size.min(text.len() + 1)).find_map(|len| first(text, len, self.wholes(len), 0.0))
+        (least..size.min(text.len() + 1)).find_map(|len| first(text, len, self.wholes(len), share))
     }
 
     fn runs(&self, len: usize) -> &Runs {
@@ -132,7 +131,7 @@ fn tells(run: &[u64]) -> bool {
     different.len() * 10 >= run.len() * DIFFERENT
 }
 
-/// The first run that `text` shares with one of which it has at least `share` of the runs.
+/// The first run that `text` shares with a known one: the two share at least `share` of the runs of the shorter.
 fn first(text: &[u64], len: usize, runs: &Runs, share: f64) -> Option<Shared> {
     if runs.texts.is_empty() {
         return None;
@@ -147,7 +146,8 @@ fn first(text: &[u64], len: usize, runs: &Runs, share: f64) -> Option<Shared> {
             shared.entry(*known).or_insert((at, 0)).1 += 1;
         }
     }
-    let enough = |known: &u32, count: usize| count as f64 >= share * runs.counts[known] as f64;
+    let own = text.len() + 1 - len;
+    let enough = |known: &u32, count: usize| count as f64 >= share * own.min(runs.counts[known]) as f64;
     let found = shared.into_iter().filter(|(known, (_, count))| enough(known, *count));
     let (known, (at, _)) = found.min_by_key(|(known, (at, _))| (*at, *known))?;
     Some(Shared { known: known as usize, words: at..at + len })
@@ -202,9 +202,12 @@ mod tests {
             known.find(&word_hashes(text)).map(|shared| (shared.known, shared.words))
         };
         // Two of the ten runs of one, two of the four of the other.
-        assert_eq!(find(0.2, "0 a b c d e f 0"), Some((0, 1..6)));
-        assert_eq!(find(0.5, "0 a b c d e f 0"), Some((1, 1..6)));
-        assert_eq!(find(0.6, "0 a b c d e f 0"), None);
+        let long = "0 0 0 0 0 0 a b c d e f 0 0 0 0";
+        assert_eq!(find(0.2, long), Some((0, 6..11)));
+        assert_eq!(find(0.5, long), Some((1, 6..11)));
+        assert_eq!(find(0.6, long), None);
+        // Two of the three runs of a text that is shorter than both.
+        assert_eq!(find(0.6, "a b c d e f 0"), Some((0, 0..5)));
         assert_eq!(find(0.5, "a b c d e a b c d e a b c d e"), None, "said again is said once");
         assert_eq!(find(1.0, "c d e"), Some((0, 0..3)));
     }
