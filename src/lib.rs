@@ -3,6 +3,7 @@
 //! Data flows one way. Imports go down this list, never up; `tests/layers.rs` checks it:
 //!
 //! - [`cli`]: one file per command; the only place that prints
+//! - [`evaluation`]: benchmarks and answers in, scores out
 //! - [`engine`]: partitions through steps; journal, retries, resume
 //! - [`plan`]: a pipeline file becomes a checked plan
 //! - [`stages`]: the operators pipelines are made of
@@ -17,6 +18,7 @@ pub mod analytics;
 pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod evaluation;
 pub mod frame;
 pub mod llm;
 pub mod plan;

@@ -18,6 +18,9 @@ use crate::llm::batch::{
 };
 use crate::llm::client::HttpModel;
 
+/// Cause of rows that are pending because their request was exported.
+pub const EXPORTED: &str = "exported";
+
 /// How the model is asked other than over connections.
 #[derive(Args)]
 #[command(next_help_heading = "Batches")]
@@ -100,6 +103,10 @@ impl BatchArgs {
                 let endpoint = endpoints.only().ok_or_else(|| {
                     Error::usage("--batch asks one endpoint").hint("name one with --base-url or --provider")
                 })?;
+                if endpoint.completes() {
+                    return Err(Error::usage("--batch asks chat endpoints")
+                        .hint("leave out --batch, or /completions at the end of --base-url"));
+                }
                 self.drive(&endpoint, model, &dir, quiet)?
             }
             _ => {
@@ -126,7 +133,7 @@ impl BatchArgs {
         refuse_request_files(folder)?;
         let asked = AskedIndex::open(dir)?;
         let files = RequestFiles::new(folder, self.limits(), url, 1);
-        let waiting = Fault::new(Recovery::Pend, "exported", "the request is in a file for others to answer");
+        let waiting = Fault::new(Recovery::Pend, EXPORTED, "the request is in a file for others to answer");
         let gatherer = Gatherer::new(asked, files, waiting);
         let held = outstanding(dir)?;
         if !held.is_empty() {

@@ -69,8 +69,10 @@ pub fn run(args: &EstimateArgs, quiet: bool) -> Result<u8> {
         sampling: &sampling,
         sandbox: None,
         max_output_bytes: args.run.max_output_bytes,
+        decontaminate: Some(&args.run.decontaminate),
     };
     let plan = Plan::build(&pipeline, &context)?;
+    run::check_decontaminates(&plan, &args.run.decontaminate)?;
     let asking = asking::asking(&plan, &pipeline, &sampling.model)?;
     let prices = args.run.money.prices(&asking, &sampling.model)?;
     let out = args.run.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));

@@ -34,8 +34,13 @@ pub fn run(args: &Args) -> Result<u8> {
     let pipeline = args.model.pipeline(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
-    let context =
-        Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16_384 };
+    let context = Context {
+        templates: &templates,
+        sampling: &sampling,
+        sandbox: None,
+        max_output_bytes: 16_384,
+        decontaminate: None,
+    };
     let plan = Plan::build(&pipeline, &context)?;
     let columns: Vec<String> =
         SEED_COLUMNS.iter().map(|name| (*name).to_owned()).chain(args.columns.clone()).collect();

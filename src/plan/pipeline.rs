@@ -102,7 +102,11 @@ impl Pipeline {
         names
     }
 
-    fn parse(origin: &str, text: &str) -> Result<Self> {
+    /// The pipeline that `text`, found at `origin`, describes.
+    ///
+    /// # Errors
+    /// TOML that does not parse or has unknown keys; stages without a name of their own.
+    pub fn parse(origin: &str, text: &str) -> Result<Self> {
         let mut pipeline: Self = toml::from_str(text).map_err(|error| {
             Error::usage(format!("{origin}: {error}"))
                 .hint("data/pipelines/synthesize.toml shows every key a pipeline has")

@@ -136,7 +136,7 @@ fn tail(text: &str, chars: usize) -> &str {
 }
 
 /// A verdict in a sentence: the reason, and the last lines of what the program or its compiler said.
-fn explain(verdict: &Verdict) -> String {
+pub(super) fn explain(verdict: &Verdict) -> String {
     let said = [&verdict.compile_message, &verdict.stderr, &verdict.stdout];
     let said = said.into_iter().find(|text| !text.trim().is_empty()).map(|text| text.trim()).unwrap_or("");
     match (verdict.reason.as_str(), tail(said, 400)) {

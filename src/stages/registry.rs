@@ -1,5 +1,6 @@
 //! The table of operators: the only place that knows them all.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -7,6 +8,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::Stage;
+use super::only_where::{self, WHERE};
 use crate::error::{Error, Result};
 use crate::llm::chat::Sampling;
 use crate::sandbox::Sandbox;
@@ -22,6 +24,9 @@ pub struct Context<'a> {
     pub sandbox: Option<Arc<dyn Sandbox>>,
     /// Longest captured output of a program that may go into a prompt, bytes.
     pub max_output_bytes: usize,
+    /// Benchmark files that rows are held against besides those a pipeline names. `None` when nothing will run (`explain`):
+    /// no benchmark is read then.
+    pub decontaminate: Option<&'a [PathBuf]>,
 }
 
 /// One `[[stage]]` of a pipeline file: its name, its operator, and the operator's own keys.
@@ -89,13 +94,20 @@ const OPERATORS: &[(&str, Build)] = &[
     ("extract_blocks", super::extract::build_blocks),
     ("extract_section", super::extract::build_section),
     ("extract_json", super::extract_json::build),
+    ("extract_answer", super::extract_answer::build),
     ("run", super::run::build),
     ("run_samples", super::run_samples::build),
     ("difficulty", super::difficulty::build),
     ("critic", super::critic::build),
     ("capture", super::capture::build),
     ("keep", super::keep::build),
+    ("score", super::score::build),
+    ("converse", super::converse::build),
     ("select", super::select::build),
+    ("decontaminate", super::decontaminate::build),
+    ("novelty", super::novelty::build),
+    ("balance", super::balance::build),
+    ("adequacy", super::adequacy::build),
 ];
 
 /// Builds the stage that `spec` describes.
@@ -105,7 +117,14 @@ const OPERATORS: &[(&str, Build)] = &[
 pub fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let build = OPERATORS.iter().find(|(name, _)| *name == spec.op).map(|(_, build)| build);
     match build {
-        Some(build) => build(spec, context),
+        Some(build) => match spec.keys.get(WHERE) {
+            None => build(spec, context),
+            Some(condition) => {
+                let mut rest = spec.clone();
+                rest.keys.remove(WHERE);
+                only_where::build(build(&rest, context)?, spec, condition)
+            }
+        },
         None => {
             let known: Vec<&str> = OPERATORS.iter().map(|(name, _)| *name).collect();
             Err(Error::usage(format!("stage `{}`: unknown operator `{}`", spec.name, spec.op))
