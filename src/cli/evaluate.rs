@@ -124,7 +124,7 @@ enum Scoring {
     Column(String),
 }
 
-/// Runs the command; exit code 1 when rows are pending.
+/// Runs the command; exit code 1 when rows are pending or their requests were refused.
 pub fn run(args: Args, quiet: bool) -> Result<u8> {
     let started = Instant::now();
     let languages = Languages::embedded()?;
@@ -134,7 +134,11 @@ pub fn run(args: Args, quiet: bool) -> Result<u8> {
     let out = args.out.clone().unwrap_or_else(|| args.default_out(&scoring));
     let (k, rounds, format, seed) = (args.k.clone(), args.rounds, args.format, args.shuffle_seed);
     let args = args.into_run();
-    let setup = Setup::new(&args, seeds.shape.pipeline()?)?;
+    let mut pipeline = seeds.shape.pipeline()?;
+    for (stage, models) in &args.model.stage_model {
+        pipeline.set_models(stage, models)?;
+    }
+    let setup = Setup::new(&args, pipeline)?;
     let begun = Begun::new(&args, setup, &out, None, quiet)?;
     let dir = begun.dir.clone();
     let written = seeds.write(&benchmark, &languages, &dir.seeds(), &dir.rejected_part("seed", 0)?)?;
@@ -159,7 +163,7 @@ pub fn run(args: Args, quiet: bool) -> Result<u8> {
     }
     match ran.outcome.stopped {
         Some(error) => Err(error),
-        None => Ok(u8::from(pending > 0)),
+        None => Ok(u8::from(pending + evaluation.refused > 0)),
     }
 }
 

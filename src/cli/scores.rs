@@ -55,6 +55,12 @@ impl Told<'_> {
             let reasons = summary::top(&self.written.useless);
             eprintln!("{useless} rows cannot be scored: {reasons}; they are in the table `rejected`");
         }
+        if self.evaluation.refused > 0 {
+            let refused = self.evaluation.refused;
+            eprintln!(
+                "{refused} requests were refused by the endpoint and are not scored; see the table `rejected`"
+            );
+        }
         if self.written.unanswered > 0 {
             eprintln!("{} problems have no answer and are not scored", self.written.unanswered);
         }
@@ -121,6 +127,7 @@ impl Told<'_> {
             }
         };
         object.insert("pending".to_owned(), self.evaluation.pending().into());
+        object.insert("refused".to_owned(), self.evaluation.refused.into());
         object.insert("unanswered".to_owned(), self.written.unanswered.into());
         object.insert("not_scorable".to_owned(), json!(self.written.useless));
         if self.failed {

@@ -13,6 +13,7 @@ use crate::frame::dataset;
 use crate::frame::part::Scan;
 use crate::frame::run_dir::RunDir;
 use crate::frame::schema::{ID, LANGUAGE, strings};
+use crate::llm::chat::REQUEST_REFUSED;
 use crate::stages::{MESSAGE, OUTCOME, PASSED, ROUND, passed_column};
 
 /// One scored answer.
@@ -51,6 +52,8 @@ pub struct Evaluation {
     pub file: RunFile,
     /// What was scored.
     pub scored: Vec<Scored>,
+    /// Rows whose request the endpoint refused: that is no answer of the model's.
+    pub refused: u64,
 }
 
 impl Evaluation {
@@ -75,14 +78,14 @@ impl Evaluation {
             let what = format!("{shown} holds a run of `{}`, not an evaluation", file.pipeline);
             return Err(Error::usage(what).hint(hint));
         }
-        let mut scored = Vec::new();
+        let (mut scored, mut refused) = (Vec::new(), 0);
         for batch in Scan::new(dataset::files(&run.dataset())?, None) {
             read(&batch?, &mut scored)?;
         }
         for batch in Scan::new(dataset::files(&run.rejected())?, None) {
-            read_rejected(&batch?, &mut scored)?;
+            refused += read_rejected(&batch?, &mut scored)?;
         }
-        Ok(Self { file, scored })
+        Ok(Self { file, scored, refused })
     }
 
     /// Rows without a score yet.
@@ -125,15 +128,21 @@ fn read(batch: &RecordBatch, scored: &mut Vec<Scored>) -> Result<()> {
     Ok(())
 }
 
-/// Rows that left on the way have an answer that is no program (empty, refused, cut off): it has not passed. Those that never were rows
-/// are no answers.
-fn read_rejected(batch: &RecordBatch, scored: &mut Vec<Scored>) -> Result<()> {
+/// Rows that left on the way have an answer that is no program (empty, a refusal): it has not passed. Those that never were rows are no
+/// answers; nor are those whose request the endpoint refused, which are counted.
+fn read_rejected(batch: &RecordBatch, scored: &mut Vec<Scored>) -> Result<u64> {
+    let mut refused = 0;
     let [ids, languages, stages, reasons, details, records] =
         [ID, LANGUAGE, "stage", "reason", "detail", "record"].map(|name| strings(batch, name));
     let (ids, languages, stages) = (ids?, languages?, stages?);
     let (reasons, details, records) = (reasons?, details?, records?);
     for row in (0..batch.num_rows()).filter(|row| stages.value(*row) != "seed") {
         let record: Value = serde_json::from_str(records.value(row)).unwrap_or_default();
+        // One that was refused in a later round has failed in the rounds before.
+        if reasons.value(row) == REQUEST_REFUSED && !record[PASSED].is_boolean() {
+            refused += 1;
+            continue;
+        }
         let text = |name: &str| record[name].as_str().map(str::to_owned);
         let demo = passed_column("demo_test_func");
         scored.push(Scored {
@@ -152,5 +161,5 @@ fn read_rejected(batch: &RecordBatch, scored: &mut Vec<Scored>) -> Result<()> {
             round: record[ROUND].as_u64().and_then(|round| u32::try_from(round).ok()).unwrap_or(1),
         });
     }
-    Ok(())
+    Ok(refused)
 }

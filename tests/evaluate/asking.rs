@@ -192,3 +192,27 @@ fn a_function_alone_is_run_with_what_its_problem_begins_with() {
     assert_eq!((&scores["pass@1"], &scores["demo"]), (&json!(1.0), &Value::Null));
     assert!(prompt_of(&server.chats()[0]).contains("Half the root."));
 }
+
+#[test]
+fn a_request_that_the_endpoint_refuses_is_no_answer() {
+    if !ready("refused requests") {
+        return;
+    }
+    let place = Place::new();
+    let server = ChatServer::new(Duration::ZERO, |asked, _| -> Said {
+        let question = prompt_of(asked);
+        match question.contains("Perl") {
+            true => (400, json!({"error": {"message": "the prompt is too long"}}).to_string()),
+            false => reply(&fenced(right(question))),
+        }
+    });
+    let scores = place.json(
+        1,
+        &format!(
+            "evaluate --benchmark bench.jsonl --model m --out run --tries 1 --base-url {}",
+            server.base_url
+        ),
+    );
+    assert_eq!((&scores["pass@1"], &scores["n"]), (&json!(1.0), &json!(3)));
+    assert_eq!(scores["refused"].as_u64().unwrap() + scores["pending"].as_u64().unwrap(), 1);
+}
