@@ -96,8 +96,9 @@ fn vacuous_and_weak_tests_are_told_from_good_ones() {
         prices.iter().flat_map(of).collect()
     };
     let dir = tempfile::tempdir().unwrap();
+    let keys = format!("{ADEQUACY}\nmax_mutants = 8\nthreshold = 0.7");
     let outcome =
-        stage(dir.path(), ADEQUACY, &rows([("good", |price| price.good), ("weak", |price| price.weak)]));
+        stage(dir.path(), &keys, &rows([("good", |price| price.good), ("weak", |price| price.weak)]));
     // For these the stub is enough.
     let silent = rows([("silent", |price| price.silent), ("constant", |price| price.constant)]);
     let dir = tempfile::tempdir().unwrap();
