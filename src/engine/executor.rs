@@ -27,7 +27,8 @@ pub struct StepResult {
     pub counts: Counts,
 }
 
-/// Runs the stages `plan.stages[stages]` over `batch`.
+/// Runs the stages `plan.stages[stages]` over `batch`. `decided` is what the global stage at their head, if there is one, has
+/// decided about these rows.
 ///
 /// # Errors
 /// A defect that concerns every row: a column of the wrong type, a broken run directory. Rows that merely fail or
@@ -36,6 +37,7 @@ pub async fn execute(
     plan: &Arc<Plan>,
     stages: std::ops::Range<usize>,
     batch: RecordBatch,
+    mut decided: Option<Change>,
     calls: &Arc<Calls>,
 ) -> Result<StepResult> {
     let mut step = StepResult { batch, rejected: Vec::new(), counts: Counts::default() };
@@ -50,16 +52,19 @@ pub async fn execute(
                 let (plan, batch) = (plan.clone(), step.batch.clone());
                 on_rayon(move || match &plan.stages[at].work {
                     Work::Pure(pure) | Work::Derived(pure) => pure.apply(&batch),
-                    Work::Effect(_) => Ok(Change::default()),
+                    _ => Ok(Change::default()),
                 })
                 .await?
             }
+            Work::Global(_) => decided.take().ok_or_else(|| {
+                Error::environment(format!("stage `{}` has not decided about these rows", stage.name))
+            })?,
             Work::Effect(effect) => {
                 let requests = {
                     let (plan, batch) = (plan.clone(), step.batch.clone());
                     on_rayon(move || match &plan.stages[at].work {
                         Work::Effect(effect) => effect.requests(&batch),
-                        Work::Pure(_) | Work::Derived(_) => Ok(Vec::new()),
+                        _ => Ok(Vec::new()),
                     })
                     .await?
                 };
@@ -67,7 +72,7 @@ pub async fn execute(
                 let (plan, batch) = (plan.clone(), step.batch.clone());
                 on_rayon(move || match &plan.stages[at].work {
                     Work::Effect(effect) => effect.fold_all(&batch, answers),
-                    Work::Pure(_) | Work::Derived(_) => Ok(Change::default()),
+                    _ => Ok(Change::default()),
                 })
                 .await?
             }
@@ -214,6 +219,15 @@ pub async fn on_rayon<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
         let _ = done.send(worked.unwrap_or_else(|_| Err(defect())));
     });
     result.await.unwrap_or_else(|_| Err(defect()))
+}
+
+/// Runs work that waits for the disk, or for rayon's threads, on a thread of its own: rayon's few are for work that never
+/// waits.
+pub async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(Error::environment(format!("a thread that waits for the disk died: {error}")))
+    })
 }
 
 fn defect() -> Error {
