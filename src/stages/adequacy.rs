@@ -16,6 +16,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, UInt32Array};
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::keep::explain;
@@ -228,7 +229,7 @@ impl Effect for Adequacy {
         let languages = strings(batch, LANGUAGE)?;
         let solutions = strings(batch, &self.config.solution)?;
         let tests = strings(batch, &self.config.tests[0])?;
-        let rows = (0..batch.num_rows()).map(|row| {
+        let rows = (0..batch.num_rows()).into_par_iter().map(|row| {
             let programs = self.programs(languages.value(row), solutions.value(row));
             if programs.stub.is_none() && programs.mutants.is_empty() {
                 return Vec::new();
@@ -263,7 +264,7 @@ impl Effect for Adequacy {
     fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change> {
         let languages = strings(batch, LANGUAGE)?;
         let solutions = strings(batch, &self.config.solution)?;
-        let judgements = answers.iter().enumerate().map(|(row, answers)| {
+        let judgements = answers.par_iter().enumerate().map(|(row, answers)| {
             let verdicts: Vec<&Verdict> = answers
                 .iter()
                 .filter_map(|answer| match answer {

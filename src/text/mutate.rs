@@ -98,7 +98,7 @@ impl Mutators {
             let (text, table) = read::<Table>(&name)?;
             let language = name.trim_end_matches(".toml").to_owned();
             let mutator = Mutator::new(&text, table, &common);
-            Ok((language, mutator.map_err(|error| error.context(&origin(&name)))?))
+            Ok((language, mutator.map_err(|error| error.context(origin(&name)))?))
         });
         mutators.collect::<Result<_>>().map(Self)
     }

@@ -82,6 +82,9 @@ fn row(name: &str, price: &Price, tests: &str) -> Value {
     })
 }
 
+/// One of a problem's tests.
+type Tests = fn(&Price) -> &'static str;
+
 const ADEQUACY: &str = "op = \"adequacy\"\nsolution = \"canonical_solution\"\ntests = [\"full_test_func\"]";
 
 /// In each of the native languages: tests that assert nothing, or only what holds of any result, are vacuous; those that
@@ -89,15 +92,16 @@ const ADEQUACY: &str = "op = \"adequacy\"\nsolution = \"canonical_solution\"\nte
 #[test]
 fn vacuous_and_weak_tests_are_told_from_good_ones() {
     let prices: Vec<&Price> = PRICES.iter().filter(|price| can_run(price.language)).collect();
-    let rows = |kinds: [(&str, fn(&Price) -> &'static str); 2]| -> Vec<Value> {
+    let rows = |kinds: [(&str, Tests); 2]| -> Vec<Value> {
         let of = |price: &&Price| {
             kinds.map(|(kind, tests)| row(&format!("{} {kind}", price.language), price, tests(price)))
         };
         prices.iter().flat_map(of).collect()
     };
     let dir = tempfile::tempdir().unwrap();
+    let keys = format!("{ADEQUACY}\nmax_mutants = 8\nthreshold = 0.7");
     let outcome =
-        stage(dir.path(), ADEQUACY, &rows([("good", |price| price.good), ("weak", |price| price.weak)]));
+        stage(dir.path(), &keys, &rows([("good", |price| price.good), ("weak", |price| price.weak)]));
     // For these the stub is enough.
     let silent = rows([("silent", |price| price.silent), ("constant", |price| price.constant)]);
     let dir = tempfile::tempdir().unwrap();
