@@ -101,7 +101,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     };
     let draft = Plan::build(&pipeline, &context(None))?;
     if let Some(bodies) = args.dry_run {
-        return dry_run::run(args, bodies, &draft, &languages);
+        return dry_run::run(args, bodies, &pipeline.input, &draft, &languages);
     }
     let asking = asking_model(&draft);
     let prices = args.money.prices(&asking, &sampling.model)?;
@@ -137,14 +137,14 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     if let (None, Some(endpoint)) = (&finished, &endpoint) {
         runtime.block_on(endpoint.check(&sampling))?;
     }
-    let options = args.seeds.options(dir.path(), draft.reserved_columns())?;
+    let options = args.seeds.options(dir.path(), &pipeline.input, draft.reserved_columns())?;
     let mut file = seed(args, &dir, &options, &languages, &pipeline.name, earlier, quiet)?;
     let store = Arc::new(SeedStore::open(&dir.seeds())?);
     let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
     draft.check(&columns)?;
     if asks(&draft, Resource::Sandbox) && args.sandbox.sandbox.is_empty() {
-        let seen: Vec<&str> = file.seeds.by_language.keys().map(String::as_str).collect();
-        doctor::provide(&languages, &seen, args.install)?;
+        let seen: Vec<String> = file.seeds.by_language.keys().cloned().collect();
+        doctor::provide(&languages, &draft.languages_run(&seen), args.install)?;
     }
 
     runtime.block_on(async {

@@ -14,19 +14,23 @@
 
 mod capture;
 mod children;
+mod equivalent;
 mod extract;
 mod extract_json;
+mod extract_sections;
 mod keep;
 mod model;
 mod prompt;
 pub mod registry;
 mod run;
 mod select;
+mod translate_to;
 
 pub use children::{PARENT_ID, SAMPLE};
 pub use model::{MESSAGES, OUTPUT};
 pub use run::SUCCESS;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
@@ -144,6 +148,11 @@ pub trait Pure: Send + Sync {
     /// # Errors
     /// Only for defects that concern every row (a column of the wrong type); a bad row is a [`Rejection`].
     fn apply(&self, batch: &RecordBatch) -> Result<Change>;
+
+    /// The languages of the rows that it makes of rows of `language`; `None` where they keep it.
+    fn languages(&self, _language: &str) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// A transform of columns that asks the model or the sandbox.
@@ -214,6 +223,16 @@ pub struct Stage {
     pub depends: Depends,
     /// What it does.
     pub work: Work,
+}
+
+impl Stage {
+    /// Languages that rows of `languages` have after this stage.
+    pub fn languages_after(&self, languages: &[String]) -> Vec<String> {
+        let Work::Pure(pure) = &self.work else { return languages.to_vec() };
+        let made = |language: &String| pure.languages(language).unwrap_or_else(|| vec![language.clone()]);
+        let after: BTreeSet<String> = languages.iter().flat_map(made).collect();
+        after.into_iter().collect()
+    }
 }
 
 /// What a stage's result depends on besides its input: see [`Stage::depends`].

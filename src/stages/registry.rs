@@ -57,10 +57,13 @@ const OPERATORS: &[(&str, Build)] = &[
     ("model", super::model::build),
     ("extract_blocks", super::extract::build_blocks),
     ("extract_section", super::extract::build_section),
+    ("extract_sections", super::extract_sections::build),
     ("extract_json", super::extract_json::build),
     ("run", super::run::build),
     ("capture", super::capture::build),
     ("keep", super::keep::build),
+    ("equivalent", super::equivalent::build),
+    ("translate_to", super::translate_to::build),
     ("select", super::select::build),
 ];
 
