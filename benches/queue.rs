@@ -128,8 +128,13 @@ async fn settled(model: &Silence) {
 async fn partition(rows: usize) {
     let templates = Arc::new(Templates::load(None).unwrap());
     let sampling = Sampling { model: "bench".into(), ..Sampling::default() };
-    let context =
-        Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16_384 };
+    let context = Context {
+        templates: &templates,
+        sampling: &sampling,
+        sandbox: None,
+        max_output_bytes: 16_384,
+        decontaminate: None,
+    };
     let mut pipeline = Pipeline::load("synthesize").unwrap();
     pipeline.stages.retain(|stage| stage.name == "solution.reply");
     let plan = Arc::new(Plan::build(&pipeline, &context).unwrap());
@@ -154,7 +159,7 @@ async fn partition(rows: usize) {
     let journals = HashMap::from([("solution.reply".into(), Journal::open(dir.path()).unwrap())]);
     let calls = Arc::new(Calls::new(resources, journals, Arc::new(Stop::default()), Arc::new(Silent)));
     let before = common::resident_bytes();
-    let running = tokio::spawn(async move { execute(&plan, 0..1, batch, &calls).await.map(drop) });
+    let running = tokio::spawn(async move { execute(&plan, 0..1, batch, None, &calls).await.map(drop) });
     settled(&model).await;
     let text: usize = (0..rows).map(|row| content(row).len() + "user".len()).sum();
     println!("{}", common::resident_bytes().saturating_sub(before + text as u64));

@@ -1,5 +1,5 @@
--- Share of each language's seeds that became problems, in percent, with its Wilson 95 % interval. Rows that stages made of
--- a seed besides it (samples) count like seeds.
+-- Share of each language's seeds that became problems, in percent, with its Wilson 95 % interval.
+-- Rows that stages made of a seed besides it (samples) count like seeds.
 WITH ends AS (SELECT MIN(position) AS first, MAX(position) AS last FROM stages),
 languages AS (
   SELECT

@@ -114,6 +114,29 @@ fn a_cluster_without_network_gives_the_same_dataset() {
 }
 
 #[test]
+fn a_file_asks_one_model_where_stages_ask_several() {
+    let bench = Bench::new(6);
+    let mut export =
+        bench.command(&["requests", "export", "--run", "several", "--out", "files", "--max-requests", "4"]);
+    export.arg("--").args(bench.seeds_and_sandbox()).args([
+        "--model",
+        "m",
+        "--stage-model",
+        "solution.reply=m,n",
+    ]);
+    let output = export.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut asked: HashMap<String, usize> = HashMap::new();
+    for file in exported(&bench.path("files")) {
+        let models: Vec<&str> =
+            file.iter().map(|request| request["body"]["model"].as_str().unwrap()).collect();
+        assert!(models.len() <= 4 && models.iter().all(|model| *model == models[0]), "{models:?}");
+        *asked.entry(models[0].to_owned()).or_default() += models.len();
+    }
+    assert_eq!(asked, HashMap::from([("m".to_owned(), 6), ("n".to_owned(), 6)]));
+}
+
+#[test]
 fn bad_results_lose_nothing_but_themselves() {
     let bench = Bench::new(12);
     let recorded = recorded(&bench);

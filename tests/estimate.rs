@@ -67,7 +67,13 @@ fn plan(sandbox: Option<Arc<dyn Sandbox>>) -> Plan {
     let pipeline = Pipeline::load("synthesize").unwrap();
     let templates = Arc::new(Templates::load(None).unwrap());
     let sampling = Sampling { model: MODEL.into(), ..Sampling::default() };
-    let context = Context { templates: &templates, sampling: &sampling, sandbox, max_output_bytes: 16_384 };
+    let context = Context {
+        templates: &templates,
+        sampling: &sampling,
+        sandbox,
+        max_output_bytes: 16_384,
+        decontaminate: None,
+    };
     Plan::build(&pipeline, &context).unwrap()
 }
 

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top-level modules from the top down. Those of equal rank do not import each other.
-const LAYERS: [(&str, u32); 12] = [
-    ("cli", 9),
+const LAYERS: [(&str, u32); 14] = [
+    ("cli", 10),
+    ("evaluation", 9),
     ("engine", 8),
     ("plan", 7),
     ("stages", 6),
@@ -17,7 +18,8 @@ const LAYERS: [(&str, u32); 12] = [
     ("frame", 3),
     ("retry", 2),
     ("error", 1),
-    ("lib", 10),
+    ("stats", 0),
+    ("lib", 11),
 ];
 
 fn rank(module: &str) -> u32 {

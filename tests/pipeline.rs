@@ -22,6 +22,7 @@ use serde_json::Value;
 const LANGUAGES: [&str; 6] = ["cpp", "go", "java", "javascript", "python", "shell"];
 const EFFECTS: [&str; 5] = ["solution.reply", "probe", "tests.reply", "verify", "question.reply"];
 const GOLDEN: &str = "tests/golden/quickstart.txt";
+const GOLDEN_FULL: &str = "tests/golden/full.txt";
 
 /// Two runs at once would starve each other of cores, which leaves rows pending.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -116,18 +117,18 @@ fn fates(run: &Path) -> BTreeSet<String> {
     kept.map(|row| row.join(" ") + " dataset").chain(rejected.map(|row| row.join(" "))).collect()
 }
 
-fn golden(languages: &[&str]) -> BTreeSet<String> {
-    let text = fs::read_to_string(root().join(GOLDEN)).unwrap();
+fn golden(file: &str, languages: &[&str]) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join(file)).unwrap();
     let wanted = |line: &&str| languages.contains(&line.split(' ').next().unwrap());
     text.lines().filter(wanted).map(str::to_owned).collect()
 }
 
-fn assert_golden(run: &Path, languages: &[&str]) {
-    let (found, expected) = (fates(run), golden(languages));
+fn assert_golden(run: &Path, file: &str, languages: &[&str]) {
+    let (found, expected) = (fates(run), golden(file, languages));
     let lines = |set: Vec<&String>| set.into_iter().map(|line| format!("{line}\n")).collect::<String>();
     let (new, gone) =
         (lines(found.difference(&expected).collect()), lines(expected.difference(&found).collect()));
-    assert!(new.is_empty() && gone.is_empty(), "not as in {GOLDEN}\nnew:\n{new}gone:\n{gone}");
+    assert!(new.is_empty() && gone.is_empty(), "not as in {file}\nnew:\n{new}gone:\n{gone}");
 }
 
 fn run_json(run: &Path) -> Value {
@@ -135,14 +136,14 @@ fn run_json(run: &Path) -> Value {
 }
 
 /// What goes into a stage comes out of it, and what it keeps goes into the next.
-fn assert_counts(run: &Path) {
+fn assert_counts(run: &Path, pipeline: &str) {
     let file = run_json(run);
     let number = |tally: &Value, name: &str| tally[name].as_u64().unwrap();
     let seeded = file["seeds"]["by_language"].as_object().unwrap();
     let mut arriving: BTreeMap<&str, u64> =
         seeded.iter().map(|(language, rows)| (language.as_str(), rows.as_u64().unwrap())).collect();
     assert_eq!(arriving.values().sum::<u64>(), number(&file["seeds"], "rows"));
-    let pipeline = fs::read_to_string(root().join("data/pipelines/synthesize.toml")).unwrap();
+    let pipeline = fs::read_to_string(root().join(format!("data/pipelines/{pipeline}.toml"))).unwrap();
     let pipeline: toml::Table = toml::from_str(&pipeline).unwrap();
     for stage in pipeline["stage"].as_array().unwrap() {
         let stage = stage["name"].as_str().unwrap();
@@ -235,9 +236,9 @@ fn the_quickstart_ends_in_the_golden_dataset() {
     if !run(test, &out, &arguments) {
         return;
     }
-    assert_golden(&out, &languages);
+    assert_golden(&out, GOLDEN, &languages);
     assert_conversations(&recording, &languages);
-    assert_counts(&out);
+    assert_counts(&out, "synthesize");
     assert_columns(&out, &languages);
     if all {
         assert_eq!(run_json(&out)["seeds"]["duplicates"], 1);
@@ -270,7 +271,48 @@ fn the_quickstart_ends_in_the_golden_dataset() {
     assert!(run(test, &out, &arguments));
     assert_eq!(journal_records(&out), records);
     assert!(bytes(&out, "dataset") == dataset);
-    assert_counts(&out);
+    assert_counts(&out, "synthesize");
+
+    // The same seeds through all stages: what was answered here is not asked again.
+    full(&folder.path().join("full"), &out, &languages, if all { Vec::new() } else { bundled(&languages) });
+}
+
+/// Takes the seeds through the pipeline `full`, with the answers of `earlier`.
+fn full(out: &Path, earlier: &Path, languages: &[&str], mut arguments: Vec<OsString>) {
+    arguments.insert(0, "full".into());
+    let recording = out.with_extension("jsonl");
+    arguments.extend(["--record".into(), recording.clone().into_os_string()]);
+    arguments.extend(["--reuse".into(), earlier.as_os_str().to_owned()]);
+    if !run("full", out, &arguments) {
+        return;
+    }
+    assert_golden(out, GOLDEN_FULL, languages);
+    assert_conversations(&recording, languages);
+    assert_counts(out, "full");
+    let rated = table(out, "dataset");
+    let (texts, names) = (["difficulty", "category", "samples", "critic"], ["hard", "medium", "easy"]);
+    for row in rows(&rated, &texts) {
+        assert!(names.contains(&row[0].as_str()) && !row[1].is_empty(), "{row:?}");
+        let [samples, findings] = [&row[2], &row[3]].map(|text| serde_json::from_str::<Value>(text).unwrap());
+        let passed = samples.as_array().unwrap().iter().filter(|sample| sample["passed"] == true).count();
+        assert_eq!(samples.as_array().unwrap().len(), 10);
+        assert_eq!(row[0], names[usize::from(passed > 0) + usize::from(passed > 5)], "{samples}");
+        assert!(findings.is_array());
+    }
+    if languages == LANGUAGES {
+        let fates = fates(out);
+        let gates = [
+            "critic.judge critic:unstated_requirements",
+            "critic.judge critic:floating_point",
+            "difficulty.rate too_easy",
+            "tag.reply json_invalid",
+        ];
+        for gate in gates {
+            assert!(fates.iter().any(|fate| fate.ends_with(gate)), "no row left at {gate}");
+        }
+        let levels: BTreeSet<String> = rows(&rated, &["difficulty"]).concat().into_iter().collect();
+        assert_eq!(levels.len(), 3, "{levels:?}");
+    }
 }
 
 #[test]
@@ -289,7 +331,7 @@ fn the_dataset_does_not_depend_on_how_much_runs_at_once() {
         let more = ["--in-flight", in_flight, "--sandbox-jobs", jobs, "--partition-size", rows];
         arguments.extend(more.map(OsString::from));
         assert!(run(test, &out, &arguments));
-        assert_golden(&out, &languages);
+        assert_golden(&out, GOLDEN, &languages);
         out
     });
     assert!(bytes(&outs[0], "dataset") == bytes(&outs[1], "dataset"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use autocodegen::analytics::queries;
 use autocodegen::engine::prices;
 use autocodegen::engine::spending::Prices;
@@ -19,16 +19,18 @@ use serde_json::{Value, json};
 
 const HOSTILE: &str = "\u{1b}[2J\u{202e}a|b\r\nc";
 
-/// A column of the fixture: whole numbers or truth values if all values are, text otherwise.
+/// A column of the fixture: whole numbers, numbers or truth values if all values are, text otherwise; `-` is null.
 fn column(values: Vec<&str>) -> ArrayRef {
     let flags: Result<Vec<bool>, _> = values.iter().map(|value| value.parse()).collect();
     if let Ok(flags) = flags {
         return Arc::new(BooleanArray::from(flags));
     }
     let numbers: Result<Vec<u64>, _> = values.iter().map(|value| value.parse()).collect();
-    match numbers {
-        Ok(numbers) => Arc::new(UInt64Array::from(numbers)),
-        Err(_) => Arc::new(StringArray::from(values)),
+    let fractions: Result<Vec<f64>, _> = values.iter().map(|value| value.parse()).collect();
+    match (numbers, fractions) {
+        (Ok(numbers), _) => Arc::new(UInt64Array::from(numbers)),
+        (_, Ok(fractions)) => Arc::new(Float64Array::from(fractions)),
+        _ => Arc::new(values.iter().map(|value| (*value != "-").then_some(*value)).collect::<StringArray>()),
     }
 }
 
@@ -56,6 +58,20 @@ fn rejected(id: &str, stage: &str, reason: &str, detail: &str) -> RejectedRow {
     }
 }
 
+fn repeating(id: &str, repeated: &str, similarity: &str) -> RejectedRow {
+    let detail = format!("repeats {repeated}: question is {similarity} similar");
+    RejectedRow { language: Some("go".into()), ..rejected(id, "new", "duplicate", &detail) }
+}
+
+/// A row that left with its difficulty, and a text that only looks as if it named another.
+fn rated(id: &str, difficulty: &str, rate: &str, reason: &str) -> RejectedRow {
+    let record = format!(
+        r#"{{"question":"\"difficulty\":\"none\",\"pass_rate\":0.5,","pass_rate":{rate},"pass_rate_low":0.1,"difficulty":"{difficulty}"}}"#
+    );
+    let row = rejected(id, "later", reason, "it left");
+    RejectedRow { language: Some("go".into()), record: Some(record), ..row }
+}
+
 /// A run directory with all tables but, unless wanted, the dataset.
 fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -72,25 +88,33 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
          2        dataset         select python   15      0       15   0        0       0             0                 0",
     );
     part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
+    let of = |language: &str, row: RejectedRow| RejectedRow { language: Some(language.into()), ..row };
     let rows = [
         rejected("1", "solution.reply", "empty_reply", "the reply has no text"),
         rejected("2", "verify", "RUNTIME_ERROR", "b: exit code 1"),
         rejected("3", "verify", "RUNTIME_ERROR", "a: exit code 2"),
         rejected("4", "verify", "WRONG_ANSWER", HOSTILE),
+        repeating("5", "1", "0.75"),
+        repeating("6", "1", "1"),
+        rated("7", "too_easy", "1.0", "too_easy"),
+        rated("8", "hard", "0.0", "not_sampled"),
+        of("go", rejected("9", "dataset", "flaky", "run 2 of 2: exit code 1")),
+        of("go", rejected("10", "adequacy", "vacuous_tests", "a constant passes")),
+        of("lua", rejected("11", "adequacy", "weak_tests", "1 of 4 mutants killed")),
     ];
     write(&run.rejected(), &rejected_batch(&rows).unwrap());
     let mut replies = String::from(
-        "stage id language finish_reason prompt_tokens cached_tokens completion_tokens latency_ms reused\n",
+        "stage id language model finish_reason prompt_tokens cached_tokens completion_tokens latency_ms reused\n",
     );
     for n in 0..=100 {
-        replies += &format!("solution.reply r{n} go stop 10 4 {} {} {}\n", n % 2, n * 10, n < 7);
+        replies += &format!("solution.reply r{n} go m stop 10 4 {} {} {}\n", n % 2, n * 10, n < 7);
     }
-    replies += "question.reply q1 lua length 7 0 4096 250 false\n";
+    replies += "question.reply q1 lua m length 7 0 4096 250 false\n";
     write(&run.replies(), &batch(&replies));
     let price = Price { input: 2.0, cached_input: 0.5, output: 10.0, source: "test".into() };
     let prices = Prices::from([("solution.reply".to_owned(), price)]);
-    let asking = ["solution.reply".into(), "question.reply".into()];
-    prices::write(&run.prices_table(), &asking, "m", &prices).unwrap();
+    let asking = ["solution.reply", "question.reply"].map(|stage| (stage.into(), vec!["m".to_owned()]));
+    prices::write(&run.prices_table(), &asking, &prices).unwrap();
     let verdicts = batch(
         "stage  id language outcome       wall_ms
          probe  a  go       PASSED        10
@@ -101,9 +125,23 @@ fn run_dir(with_dataset: bool) -> tempfile::TempDir {
     );
     write(&run.verdicts(), &verdicts);
     if with_dataset {
-        write(&run.dataset(), &batch("id language score\na python 1\nb go 2"));
+        write(&run.dataset(), &dataset());
     }
     root
+}
+
+/// Problems of which one has no adequacy.
+fn dataset() -> RecordBatch {
+    let batch = batch(
+        "id language score category difficulty pass_rate\n\
+         a python 1 graphs medium 0.5\n\
+         b go 2 graphs easy 0.75",
+    );
+    let adequacy: ArrayRef = Arc::new(Float64Array::from(vec![Some(0.75), None]));
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    let columns = names.zip(batch.columns().to_vec());
+    RecordBatch::try_from_iter(columns.chain([("adequacy".to_owned(), adequacy)])).unwrap()
 }
 
 fn query(run: &Path, args: &[&str]) -> Output {
@@ -136,7 +174,12 @@ fn refused(run: &Path, args: &[&str]) -> (i32, String) {
 fn every_built_in_query_gives_the_known_answer() {
     let run = run_dir(true);
     let hostile = format!("\"{HOSTILE}\"");
+    let record = |row: RejectedRow| format!("\"{}\"", row.record.unwrap().replace('"', "\"\""));
+    let hard = record(rated("8", "hard", "0.0", "not_sampled"));
+    let too_easy = record(rated("7", "too_easy", "1.0", "too_easy"));
     let known = BTreeMap::from([
+        ("adequacy", "go,1,0,1,1,0,0,0,0,,\nlua,0,1,0,0,0,0,0,0,,\npython,0,0,1,0,0,1,0,0,75.0,75.0".to_owned()),
+        ("flaky", "dataset,go,8,1,12.5,run 2 of 2: exit code 1".to_owned()),
         // 94 replies of 101, the others reused: 564 tokens at 2 USD, 376 cached ones at 0.5, 47 replied ones at 10 per million;
         // the other stage has no price.
         (
@@ -147,6 +190,16 @@ fn every_built_in_query_gives_the_known_answer() {
              all,lua,1,7,0,4096,\n\
              question.reply,all,1,7,0,4096,\n\
              solution.reply,all,94,940,376,47,0.001786"
+                .to_owned(),
+        ),
+        ("balance", "go,graphs,1,100.0\npython,graphs,1,100.0".to_owned()),
+        ("duplicates", "go,1,2,0.75,1.0,5".to_owned()),
+        // Four problems: two that left, 1.0 and 0.0, and two in the dataset, 0.5 and 0.75.
+        (
+            "difficulty_calibration",
+            "go,3,33.3,0.0,33.3,33.3,58.3,37.5,75.0,87.5\n\
+             python,1,0.0,100.0,0.0,0.0,50.0,50.0,50.0,50.0\n\
+             all,4,25.0,25.0,25.0,25.0,56.2,37.5,62.5,81.2"
                 .to_owned(),
         ),
         (
@@ -164,9 +217,15 @@ fn every_built_in_query_gives_the_known_answer() {
         (
             "reject_reasons",
             format!(
-                "verify,RUNTIME_ERROR,2,50.0,a: exit code 2\n\
-                 solution.reply,empty_reply,1,25.0,the reply has no text\n\
-                 verify,WRONG_ANSWER,1,25.0,{hostile}"
+                "new,duplicate,2,18.2,repeats 1: question is 0.75 similar\n\
+                 verify,RUNTIME_ERROR,2,18.2,a: exit code 2\n\
+                 adequacy,vacuous_tests,1,9.1,a constant passes\n\
+                 adequacy,weak_tests,1,9.1,1 of 4 mutants killed\n\
+                 dataset,flaky,1,9.1,run 2 of 2: exit code 1\n\
+                 later,not_sampled,1,9.1,it left\n\
+                 later,too_easy,1,9.1,it left\n\
+                 solution.reply,empty_reply,1,9.1,the reply has no text\n\
+                 verify,WRONG_ANSWER,1,9.1,{hostile}"
             ),
         ),
         (
@@ -184,6 +243,38 @@ fn every_built_in_query_gives_the_known_answer() {
                 .to_owned(),
         ),
         (
+            "model_comparison",
+            "question.reply,m,1,0.0,1,7.0,4096.0,250.0,250.0,1,0.0\n\
+             solution.reply,m,101,100.0,0,10.0,0.5,500.0,900.0,101,0.0"
+                .to_owned(),
+        ),
+        // What the dataset of this run has no columns for: see the test of a judged one.
+        (
+            "pass_rate_by_category",
+            "graphs,go,1,0,0,1,75.0\ngraphs,python,1,0,1,0,50.0\ngraphs,all,2,0,1,1,62.5".to_owned(),
+        ),
+        (
+            "pass_rate_by_difficulty",
+            "medium,1,33.3,50.0,50.0,50.0\neasy,1,33.3,75.0,75.0,75.0\ntoo_easy,1,33.3,100.0,100.0,100.0"
+                .to_owned(),
+        ),
+        (
+            "reject_examples",
+            format!(
+                "new,duplicate,2,1,5,go,repeats 1: question is 0.75 similar,,\n\
+                 new,duplicate,2,2,6,go,repeats 1: question is 1 similar,,\n\
+                 verify,RUNTIME_ERROR,2,1,2,,b: exit code 1,,\n\
+                 verify,RUNTIME_ERROR,2,2,3,,a: exit code 2,,\n\
+                 adequacy,vacuous_tests,1,1,10,go,a constant passes,,\n\
+                 adequacy,weak_tests,1,1,11,lua,1 of 4 mutants killed,,\n\
+                 dataset,flaky,1,1,9,go,run 2 of 2: exit code 1,,\n\
+                 later,not_sampled,1,1,8,go,it left,,{hard}\n\
+                 later,too_easy,1,1,7,go,it left,,{too_easy}\n\
+                 solution.reply,empty_reply,1,1,1,,the reply has no text,,\n\
+                 verify,WRONG_ANSWER,1,1,4,,{hostile},,"
+            ),
+        ),
+        (
             "tokens_by_stage",
             "question.reply,1,0,7,0,4096,4096.0,4096,1\nsolution.reply,101,7,1010,404,50,0.5,1,0".to_owned(),
         ),
@@ -199,13 +290,13 @@ fn every_built_in_query_gives_the_known_answer() {
 fn built_in_queries_work_on_tables_without_rows() {
     let root = tempfile::tempdir().unwrap();
     let run = RunDir::open_or_create(root.path()).unwrap();
-    let full = run_dir(false);
+    let full = run_dir(true);
     let empty = |from: &Path| part::read(from).unwrap().0[0].slice(0, 0);
     let stages = empty(&full.path().join("stages.parquet"));
     part::seal(&run.stages_table(), &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
     let prices = empty(&full.path().join("prices.parquet"));
     part::seal(&run.prices_table(), &prices.schema(), &[prices], &BTreeMap::new()).unwrap();
-    for table in ["rejected", "replies", "verdicts"] {
+    for table in ["dataset", "rejected", "replies", "verdicts"] {
         write(&root.path().join(table), &empty(&full.path().join(table).join("part-00000.parquet")));
     }
     for query in queries::all() {
@@ -214,6 +305,85 @@ fn built_in_queries_work_on_tables_without_rows() {
         let expected = usize::from(query.name == "pass_rate_by_language");
         assert_eq!(rows.lines().count(), expected, "{}: {rows}", query.name);
     }
+}
+
+#[test]
+fn balance_counts_categories_within_each_language() {
+    let run = run_dir(false);
+    let dataset = "language category\ngo files\npython files\npython graphs\npython graphs\ngo files";
+    write(&run.path().join("dataset"), &batch(dataset));
+    assert_eq!(
+        answer(run.path(), &["balance"]),
+        "go,files,2,100.0\npython,graphs,2,66.7\npython,files,1,33.3"
+    );
+}
+
+#[test]
+fn judged_problems_are_counted_by_difficulty_and_category() {
+    let run = run_dir(true);
+    let dataset = batch(
+        "id language difficulty category pass_rate
+         a  python   hard       Strings  0.0
+         b  go       easy       Strings  0.9
+         c  go       medium     Lists    0.5
+         d  go       medium     -        0.1",
+    );
+    write(&run.path().join("dataset"), &dataset);
+    let rows = [rejected("5", "difficulty.rate", "too_easy", "all 10 answers passed the tests")];
+    write(&run.path().join("rejected"), &rejected_batch(&rows).unwrap());
+    assert_eq!(
+        answer(run.path(), &["pass_rate_by_difficulty"]),
+        "hard,1,20.0,0.0,0.0,0.0\nmedium,2,40.0,30.0,10.0,50.0\neasy,1,20.0,90.0,90.0,90.0\ntoo_easy,1,20.0,100.0,100.0,100.0"
+    );
+    assert_eq!(
+        answer(run.path(), &["pass_rate_by_category"]),
+        "Lists,go,1,0,1,0,50.0\nLists,all,1,0,1,0,50.0\n\
+         Strings,go,1,0,0,1,90.0\nStrings,python,1,1,0,0,0.0\nStrings,all,2,1,0,1,45.0"
+    );
+}
+
+#[test]
+fn models_are_compared_by_what_became_of_their_seeds() {
+    let run = run_dir(true);
+    let seeds: Vec<String> = (0..4).map(|n| format!("seed{n:028}")).collect();
+    let mut replies =
+        String::from("stage id model finish_reason prompt_tokens completion_tokens latency_ms\n");
+    for (n, seed) in seeds.iter().enumerate() {
+        replies += &format!("solve {seed} {} stop 10 {} {}\n", ["big", "small"][n % 2], n, 100 * (n + 1));
+        replies += &format!("judge {seed}.{n} big length 5 0 50\n");
+    }
+    write(&run.path().join("replies"), &batch(&replies));
+    let dataset = format!("id language\n{}.1 go\n{}.0 go\n{} go\n", seeds[0], seeds[0], seeds[1]);
+    write(&run.path().join("dataset"), &batch(&dataset));
+    assert_eq!(
+        answer(run.path(), &["model_comparison"]),
+        "judge,big,4,0.0,4,5.0,0.0,50.0,50.0,4,50.0\n\
+         solve,big,2,100.0,0,10.0,1.0,200.0,280.0,2,50.0\n\
+         solve,small,2,100.0,0,10.0,2.0,300.0,380.0,2,50.0"
+    );
+}
+
+#[test]
+fn columns_a_query_calls_optional_are_null_where_they_are_not_there() {
+    let run = run_dir(true);
+    let ask = |list: &str| {
+        let sql =
+            format!("-- A test.\n-- optional: {list}\nSELECT id, score, level FROM dataset ORDER BY id");
+        let file = run.path().join("mine.sql");
+        std::fs::write(&file, sql).unwrap();
+        query(run.path(), &[file.to_str().unwrap(), "--format", "csv"])
+    };
+    let text = |output: Output| String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(text(ask("dataset.level text, dataset.score number")), "id,score,level\na,1,\nb,2,\n");
+    for list in ["level text", "dataset.level", "nowhere.level text", "dataset.level date"] {
+        let said = text(ask(list));
+        assert!(said.contains("names no column") && said.contains("TABLE.COLUMN"), "{list}: {said}");
+    }
+    let said = text(ask("dataset.other text"));
+    assert!(
+        said.contains("level") && said.contains("`dataset` has the columns id, language, score, category, difficulty, pass_rate, adequacy, other"),
+        "{said}"
+    );
 }
 
 #[test]

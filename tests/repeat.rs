@@ -7,6 +7,17 @@ use autocodegen::sandbox::job::Job;
 use autocodegen::sandbox::local::{LocalSandbox, Options};
 use autocodegen::sandbox::repeat::run_repeated;
 
+const JAVA_IDENTITY: &str =
+    "public class Main { public static void main(String[] a) { System.out.println(new Object()); } }";
+const JAVA_STEADY: &str = "import java.util.*; public class Main { public static void main(String[] a) { \
+    System.out.println(new TreeMap<>(Map.of(\"one\", 1, \"two\", 2, \"three\", 3))); } }";
+/// Of so many keys the order is the same in no two runs.
+const GO_MAP: &str = "package main\nimport \"fmt\"\nfunc main() {\n\tm := map[int]int{}\n\tfor i := range 100 {\n\t\tm[i] = i\n\t}\n\
+    \tfor key := range m {\n\t\tfmt.Print(key, \" \")\n\t}\n}\n";
+const CPP_HASH_MAP: &str = "#include <iostream>\n#include <string>\n#include <unordered_map>\nint main() {\n\
+    std::unordered_map<std::string, int> m{{\"one\", 1}, {\"two\", 2}, {\"three\", 3}};\n\
+    for (auto& pair : m) std::cout << pair.first << ' ';\n}\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn surroundings_that_a_program_depends_on_are_found() {
     let options = Options { launcher: Some(env!("CARGO_BIN_EXE_autocodegen").into()), ..Options::default() };
@@ -27,6 +38,9 @@ async fn surroundings_that_a_program_depends_on_are_found() {
         ("python", "import os; print(os.path.expanduser('~'))", first_line),
         ("python", "import time; print(time.strftime('%Y-%m-%d %H'))", first_line),
         ("python", "print(object())", first_line),
+        ("python", "print(id([]))", first_line),
+        ("python", "import time; print(time.time())", first_line),
+        ("python", "class P: pass\nprint({'a': P()})", first_line),
         ("python", "import random; print(random.random())", first_line),
         ("python", "import random; random.seed(1); print(random.random())", None),
         (
@@ -48,6 +62,11 @@ async fn surroundings_that_a_program_depends_on_are_found() {
         ("javascript", "console.log(Object.keys({ b: 1, a: 2 }))", None),
         ("php", "<?php echo gethostname();", first_line),
         ("php", "<?php echo implode(',', array_keys(['b' => 1, 'a' => 2]));", None),
+        ("java", JAVA_IDENTITY, first_line),
+        ("java", JAVA_STEADY, None),
+        ("go", GO_MAP, first_line),
+        ("cpp", "#include <iostream>\nint main() { std::cout << new int << std::endl; }", first_line),
+        ("cpp", CPP_HASH_MAP, None),
         ("lua", "print({})", first_line),
         ("lua", "print(#{ 1, 2 })", None),
         ("shell", "echo ~", first_line),

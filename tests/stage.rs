@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
 use arrow_schema::{DataType, Field};
-use assert_cmd::cargo::cargo_bin;
-use autocodegen::frame::records::{RecordWriter, json_lines, read_records};
+use autocodegen::frame::records::RecordWriter;
 use chat_server::{ChatServer, prompt_of, reply};
+use common::records;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -46,20 +46,7 @@ fn stage(dir: &Path, args: &str) -> Output {
 }
 
 fn command(dir: &Path, args: &str) -> Command {
-    let mut command = Command::new(cargo_bin!("autocodegen"));
-    command.current_dir(dir).arg("stage").args(args.split_whitespace()).stdin(Stdio::null());
-    command.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").env("AUTOCODEGEN_CACHE", "off");
-    command
-}
-
-/// Records of a JSONL or Parquet file.
-fn records(file: &Path) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for batch in read_records(file, 1000).unwrap() {
-        let lines = String::from_utf8(json_lines(&batch.unwrap()).unwrap()).unwrap();
-        rows.extend(lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-    }
-    rows
+    common::command(dir, &format!("stage {args}"))
 }
 
 /// The only record of a file.

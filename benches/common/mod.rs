@@ -117,8 +117,20 @@ pub async fn run(
     sandbox: Arc<dyn Sandbox>,
     model_in_flight: usize,
 ) -> Phases {
-    let run = Arc::new(RunDir::open_or_create(out).unwrap());
     let pipeline = Pipeline::load("synthesize").unwrap();
+    run_pipeline(&pipeline, seeds, out, model, sandbox, model_in_flight).await
+}
+
+/// Takes the seeds in `seeds` through `pipeline`, into the run directory `out`.
+pub async fn run_pipeline(
+    pipeline: &Pipeline,
+    seeds: &Path,
+    out: &Path,
+    model: Arc<dyn Model>,
+    sandbox: Arc<dyn Sandbox>,
+    model_in_flight: usize,
+) -> Phases {
+    let run = Arc::new(RunDir::open_or_create(out).unwrap());
     let templates = Arc::new(Templates::load(None).unwrap());
     let sampling = Sampling { model: "bench".into(), ..Sampling::default() };
     let context = Context {
@@ -126,8 +138,9 @@ pub async fn run(
         sampling: &sampling,
         sandbox: Some(sandbox.clone()),
         max_output_bytes: 16_384,
+        decontaminate: None,
     };
-    let plan = Arc::new(Plan::build(&pipeline, &context).unwrap());
+    let plan = Arc::new(Plan::build(pipeline, &context).unwrap());
 
     let started = Instant::now();
     let options = SeedOptions {

@@ -163,8 +163,13 @@ async fn ask(server: &Server, rows: usize, in_flight: usize, timeout: u64) -> As
         max_tokens: Some(4096),
         ..Sampling::default()
     };
-    let context =
-        Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16_384 };
+    let context = Context {
+        templates: &templates,
+        sampling: &sampling,
+        sandbox: None,
+        max_output_bytes: 16_384,
+        decontaminate: None,
+    };
     let plan = Arc::new(Plan::build(&pipeline, &context).unwrap());
     let endpoint =
         Endpoint { timeout: Duration::from_secs(timeout), ..Endpoint::new(&server.base_url, None) };
@@ -189,9 +194,9 @@ async fn ask(server: &Server, rows: usize, in_flight: usize, timeout: u64) -> As
         let (plan, calls) = (plan.clone(), calls.clone());
         async move {
             let batch = batch(start..rows.min(start + ROWS));
-            tokio::spawn(
-                async move { execute(&plan, 0..1, batch, &calls).await.unwrap().counts.stage(STAGE) },
-            )
+            tokio::spawn(async move {
+                execute(&plan, 0..1, batch, None, &calls).await.unwrap().counts.stage(STAGE)
+            })
             .await
             .unwrap()
         }

@@ -1,5 +1,6 @@
 //! Questions about the sealed tables of a run, answered by polars. Reads frames and imports nothing above them.
 
+mod groups;
 pub mod output;
 pub mod predicate;
 pub mod queries;

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use polars::error::PolarsError;
-use polars::prelude::{DataFrame, ScanArgsParquet};
+use polars::prelude::{DataFrame, DataType, IntoLazy, NULL, ScanArgsParquet, lit};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
+use super::groups::counted;
 use super::{collect, message, scan};
 use crate::error::{Error, Result};
 use crate::frame::journal::table_files;
@@ -14,6 +15,9 @@ use crate::frame::{dataset, part};
 
 /// Words that a question can begin with; anything else polars knows would change tables.
 const ASKING: [&str; 5] = ["SELECT", "WITH", "FROM", "VALUES", "TABLE"];
+
+/// How the line begins that names columns a run need not have.
+const OPTIONAL: &str = "-- optional: ";
 
 /// The tables of one run, to ask questions of in SQL.
 pub struct Tables {
@@ -24,6 +28,7 @@ pub struct Tables {
 
 struct Table {
     name: &'static str,
+    files: Vec<PathBuf>,
     /// Names of its columns; `None` for a table that is not written yet.
     columns: Option<Vec<String>>,
 }
@@ -57,7 +62,7 @@ impl Tables {
                     Some(schema.fields().iter().map(|field| field.name().clone()).collect())
                 }
             };
-            tables.push(Table { name, columns });
+            tables.push(Table { name, files, columns });
         }
         Ok(Self { run: run.path().to_owned(), context, tables })
     }
@@ -66,9 +71,54 @@ impl Tables {
     ///
     /// # Errors
     /// SQL that does not parse, that changes something, or names a table or column that is not there.
+    ///
+    /// A line `-- optional: dataset.category text, dataset.pass_rate number` in `sql` names columns that a run need not
+    /// have: where they are not there, they are null.
     pub fn ask(&mut self, sql: &str) -> Result<DataFrame> {
         check_asks(sql)?;
+        self.supply(sql)?;
+        if let Some(answer) = self.ask_counted(sql) {
+            return Ok(answer);
+        }
         self.context.execute(sql).and_then(collect).map_err(|error| self.refused(sql, &error))
+    }
+
+    /// The answer where groups can be counted. Whatever goes wrong there, goes wrong for polars too, which then tells.
+    fn ask_counted(&self, sql: &str) -> Option<DataFrame> {
+        let files = self.tables.iter().map(|table| (table.name, table.files.clone())).collect();
+        let counted = counted(sql, &files)?;
+        let mut context = self.context.clone();
+        for (name, groups) in counted.tables {
+            context.register(&name, groups.lazy());
+        }
+        context.execute(&counted.sql).and_then(collect).ok()
+    }
+
+    /// Adds the columns that `sql` calls optional to the tables that do not have them.
+    fn supply(&mut self, sql: &str) -> Result<()> {
+        let lists = sql.lines().filter_map(|line| line.strip_prefix(OPTIONAL));
+        for item in lists.flat_map(|list| list.split(',')) {
+            let (name, of) = item.trim().split_once(' ').unwrap_or((item.trim(), ""));
+            let of = match of.trim() {
+                "text" => DataType::String,
+                "number" => DataType::Float64,
+                _ => return Err(no_column(item)),
+            };
+            let (table, column) = name.split_once('.').ok_or_else(|| no_column(item))?;
+            let table =
+                self.tables.iter_mut().find(|known| known.name == table).ok_or_else(|| no_column(item))?;
+            let Some(columns) =
+                table.columns.as_mut().filter(|columns| columns.iter().all(|known| known != column))
+            else {
+                continue;
+            };
+            let refused =
+                |error: PolarsError| Error::usage(format!("`{OPTIONAL}{item}`: {}", message(&error)));
+            let plain = self.context.execute(&format!("SELECT * FROM {}", table.name)).map_err(refused)?;
+            self.context.register(table.name, plain.with_column(lit(NULL).cast(of).alias(column)));
+            columns.push(column.to_owned());
+        }
+        Ok(())
     }
 
     fn refused(&self, sql: &str, error: &PolarsError) -> Error {
@@ -96,6 +146,11 @@ impl Tables {
             columns.join("\n")
         ))
     }
+}
+
+fn no_column(item: &str) -> Error {
+    Error::usage(format!("`{OPTIONAL}{}` names no column", item.trim()))
+        .hint("write TABLE.COLUMN and its type, text or number: dataset.category text")
 }
 
 fn unreadable(path: &Path, error: &PolarsError) -> Error {

@@ -18,6 +18,9 @@ use crate::llm::batch::{
 };
 use crate::llm::client::HttpModel;
 
+/// Cause of rows that are pending because their request was exported.
+pub const EXPORTED: &str = "exported";
+
 /// How the model is asked other than over connections.
 #[derive(Args)]
 #[command(next_help_heading = "Batches")]
@@ -62,11 +65,11 @@ pub struct Batching {
 }
 
 impl BatchArgs {
-    /// The model that `model` chooses, or none at all where nothing is to be asked now.
+    /// What `model` chooses to answer for `models`, or none at all where nothing is to be asked now.
     ///
     /// # Errors
     /// Those of [`ModelArgs::choose`].
-    pub fn choose(&self, model: &ModelArgs, bundled: Option<&str>) -> Result<ModelChoice> {
+    pub fn choose(&self, model: &ModelArgs, models: &[String], bundled: Option<&str>) -> Result<ModelChoice> {
         if self.no_ask || self.export.is_some() {
             if model.model.is_none() && bundled.is_none() {
                 return Err(Error::usage("no model is named, so that answers cannot be told apart")
@@ -78,7 +81,7 @@ impl BatchArgs {
         if self.batch && model.model.is_none() {
             return Err(Error::usage("--batch asks an endpoint").hint("give --model NAME and --base-url URL"));
         }
-        model.choose(bundled)
+        model.choose(models, bundled)
     }
 
     /// Has requests gathered where that is asked for; `choice` then answers none. With `quiet`, batches are not told of.
@@ -100,6 +103,10 @@ impl BatchArgs {
                 let endpoint = endpoints.only().ok_or_else(|| {
                     Error::usage("--batch asks one endpoint").hint("name one with --base-url or --provider")
                 })?;
+                if endpoint.completes() {
+                    return Err(Error::usage("--batch asks chat endpoints")
+                        .hint("leave out --batch, or /completions at the end of --base-url"));
+                }
                 self.drive(&endpoint, model, &dir, quiet)?
             }
             _ => {
@@ -126,7 +133,7 @@ impl BatchArgs {
         refuse_request_files(folder)?;
         let asked = AskedIndex::open(dir)?;
         let files = RequestFiles::new(folder, self.limits(), url, 1);
-        let waiting = Fault::new(Recovery::Pend, "exported", "the request is in a file for others to answer");
+        let waiting = Fault::new(Recovery::Pend, EXPORTED, "the request is in a file for others to answer");
         let gatherer = Gatherer::new(asked, files, waiting);
         let held = outstanding(dir)?;
         if !held.is_empty() {

@@ -11,6 +11,7 @@ use crate::llm::Limits;
 use crate::llm::client::{Endpoint, HttpModel};
 use crate::llm::endpoints::EndpointEntry;
 use crate::llm::provider::Provider;
+use crate::llm::router::Place;
 use crate::llm::secret::Secret;
 
 /// Variables of OpenAI's own clients, which many tools set.
@@ -29,8 +30,8 @@ pub struct EndpointArgs {
     /// provider's, else OPENAI_BASE_URL, else https://api.openai.com/v1.
     #[arg(long, value_name = "URL")]
     pub base_url: Vec<String>,
-    /// TOML file of endpoints, each an [[endpoint]] with base_url or provider, and if need be api_key_env, model, weight,
-    /// in_flight, requests_per_min, tokens_per_min.
+    /// TOML file of endpoints, each an [[endpoint]] with base_url or provider, and if need be api_key_env, model, serves
+    /// (names of models, where endpoints have different ones), weight, in_flight, requests_per_min, tokens_per_min.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["provider", "base_url"])]
     pub endpoints: Option<PathBuf>,
     /// Environment variable that holds the key. Default: the provider's, else OPENAI_API_KEY.
@@ -94,12 +95,12 @@ impl EndpointArgs {
         Ok(urls)
     }
 
-    /// Clients of the endpoints, each with its limits. Only servers on this machine do without a key, unless
+    /// Clients of the endpoints, each with its limits and models. Only servers on this machine do without a key, unless
     /// `keyless`: then nothing is to be sent.
     ///
     /// # Errors
     /// An address or a file is malformed, or a key is missing.
-    pub fn connect(&self, limits: &LimitArgs, keyless: bool) -> Result<Vec<(HttpModel, Limits)>> {
+    pub fn connect(&self, limits: &LimitArgs, keyless: bool) -> Result<Vec<Place>> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Error::io("read", path, error));
         let ca_certs: Vec<Vec<u8>> = self.ca_cert.iter().map(read).collect::<Result<_>>()?;
         let connect = |entry: &EndpointEntry| {
@@ -130,7 +131,7 @@ impl EndpointArgs {
                 tokens_per_min: entry.tokens_per_min.or(limits.tokens_per_min),
                 weight: entry.weight.unwrap_or(1.0),
             };
-            Ok((client, limits))
+            Ok(Place { endpoint: client, limits, serves: entry.serves.clone() })
         };
         self.entries()?.iter().map(connect).collect()
     }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::frame::ingest::{SeedStore, ingest};
 use crate::frame::schema::{LANGUAGE, strings};
 use crate::llm::chat::{Message, Sampling};
+use crate::llm::router::Place;
 use crate::plan::Plan;
 use crate::plan::pipeline::Input;
 use crate::sandbox::language::Languages;
@@ -73,9 +74,11 @@ pub fn run(
     let mut text = counts(plan, &asked);
     if !first.is_empty() {
         // No key is needed to show what is sent, and none is shown: it goes into a header.
-        let endpoints = args.model.endpoints.connect(&args.model.limits, true)?;
+        let places = args.model.endpoints.connect(&args.model.limits, true)?;
         for (n, (sampling, messages)) in first.iter().enumerate() {
-            let (endpoint, _) = &endpoints[n % endpoints.len()];
+            let serves = |place: &&Place| place.serves.is_empty() || place.serves.contains(&sampling.model);
+            let serving = places.iter().filter(serves).count().max(1);
+            let Some(Place { endpoint, .. }) = places.iter().filter(serves).nth(n % serving) else { break };
             let body =
                 endpoint.body(sampling, messages).ok().and_then(|body| serde_json::from_slice(&body).ok());
             let body: Value = body.unwrap_or_default();
@@ -106,6 +109,8 @@ fn first_prompts(plan: &Plan, mut batch: RecordBatch) -> Result<Option<RecordBat
                 change.rejected.clear();
                 return change.apply(&batch, &[]).map(Some);
             }
+            // What it takes away cannot be told from some of the rows: the counts are "at most".
+            Work::Global(_) => {}
             Work::Effect(_) => return Ok(None),
         }
     }

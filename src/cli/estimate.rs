@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::{money, pilot, printable, run, summary, write_stdout};
+use super::{asking, money, pilot, printable, run, summary, write_stdout};
 use crate::engine::counts::Counts;
 use crate::engine::estimate::{
     Estimate, Figures, FirstPrompts, Observed, Question, Range, counted_with, estimate,
@@ -20,7 +20,6 @@ use crate::frame::journal::Journal;
 use crate::frame::run_dir::RunDir;
 use crate::llm::tokens::Tokenizer;
 use crate::plan::Plan;
-use crate::plan::pipeline::Pipeline;
 use crate::sandbox::language::Languages;
 use crate::stages::registry::Context;
 use crate::text::template::Templates;
@@ -62,7 +61,7 @@ pub struct EstimateArgs {
 /// Those of `run` before it begins, and with a pilot those of the pilot.
 pub fn run(args: &EstimateArgs, quiet: bool) -> Result<u8> {
     let languages = Languages::embedded()?;
-    let pipeline = Pipeline::load(&args.run.pipeline)?;
+    let pipeline = args.run.model.pipeline(&args.run.pipeline)?;
     let templates = Arc::new(Templates::load(args.run.templates.as_deref())?);
     let sampling = args.run.model.sampling(&pipeline.model)?;
     let context = Context {
@@ -70,9 +69,11 @@ pub fn run(args: &EstimateArgs, quiet: bool) -> Result<u8> {
         sampling: &sampling,
         sandbox: None,
         max_output_bytes: args.run.max_output_bytes,
+        decontaminate: Some(&args.run.decontaminate),
     };
     let plan = Plan::build(&pipeline, &context)?;
-    let asking = run::asking_model(&plan);
+    run::check_decontaminates(&plan, &args.run.decontaminate)?;
+    let asking = asking::asking(&plan, &pipeline, &sampling.model)?;
     let prices = args.run.money.prices(&asking, &sampling.model)?;
     let out = args.run.out.clone().unwrap_or_else(|| Path::new("runs").join(&pipeline.name));
 
@@ -89,7 +90,7 @@ pub fn run(args: &EstimateArgs, quiet: bool) -> Result<u8> {
         pilot::run(&args.run, &pipeline, &context, &seeds, &out, rows as usize, quiet)?;
     }
     let (counts, spent) = at_hand(&out)?;
-    let observed = replies_at_hand(&out, &asking)?;
+    let observed = replies_at_hand(&out, &asking::names(&asking))?;
     let answer = estimate(&Question {
         plan: &plan,
         first: FirstPrompts::count(&plan, &seeds, Tokenizer::of(&sampling.model))?,

@@ -7,7 +7,6 @@ use super::options::ModelArgs;
 use super::{summary, write_stdout};
 use crate::error::Result;
 use crate::plan::explain::explain;
-use crate::plan::pipeline::Pipeline;
 use crate::plan::{Plan, SEED_COLUMNS};
 use crate::sandbox::language::Languages;
 use crate::stages::registry::Context;
@@ -32,11 +31,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<u8> {
-    let pipeline = Pipeline::load(&args.pipeline)?;
+    let pipeline = args.model.pipeline(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
-    let context =
-        Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16_384 };
+    let context = Context {
+        templates: &templates,
+        sampling: &sampling,
+        sandbox: None,
+        max_output_bytes: 16_384,
+        decontaminate: None,
+    };
     let plan = Plan::build(&pipeline, &context)?;
     let columns: Vec<String> =
         SEED_COLUMNS.iter().map(|name| (*name).to_owned()).chain(args.columns.clone()).collect();

@@ -1,12 +1,17 @@
 //! The command line: one file per command. The only place that prints.
 
+mod asking;
 mod batch;
+mod benchmark;
 mod bundled;
 mod cache;
+mod compare;
 mod connect;
 mod doctor;
+mod drive;
 mod dry_run;
 mod estimate;
+mod evaluate;
 mod explain;
 mod export;
 mod log;
@@ -24,8 +29,10 @@ mod reuse;
 mod run;
 mod sandbox;
 mod saved;
+mod scores;
 mod serve;
 mod stage;
+mod stage_input;
 mod summary;
 mod telemetry;
 
@@ -59,6 +66,13 @@ enum Command {
     Run(Box<run::Args>),
     /// Say what a run would cost, in tokens, USD and hours, before it is begun or while it is half done.
     Estimate(Box<estimate::EstimateArgs>),
+    /// Score a model, or answers that are there already, on a benchmark: pass@k with intervals.
+    Evaluate(Box<evaluate::Args>),
+    /// Compare evaluations side by side, problem by problem.
+    Compare(compare::Args),
+    /// Make benchmarks of benchmarks: the problems that models solve, or prompts for base models.
+    #[command(subcommand, after_help = "Example: autocodegen benchmark lite --help")]
+    Benchmark(benchmark::Command),
     /// Print the plan of a pipeline: stages, columns, fingerprints, requests per row.
     Explain(Box<explain::Args>),
     /// Run one stage, or several in a row, from a JSONL or Parquet file to another.
@@ -78,7 +92,7 @@ enum Command {
     Doctor(doctor::Args),
     /// Ask a question of a run's tables in SQL.
     Query(query::Args),
-    /// Write a run's dataset as Parquet or JSONL.
+    /// Write a dataset as files that benchmarks, trainers and hubs read.
     Export(export::Args),
     /// Look at the cache of model replies that all runs share, or make room in it.
     #[command(subcommand, after_help = "Example: autocodegen cache ls")]
@@ -95,6 +109,9 @@ pub fn main() -> ExitCode {
             run::run(&args, cli.quiet)
         }
         Command::Estimate(args) => estimate::run(&args, cli.quiet),
+        Command::Evaluate(args) => evaluate::run(*args, cli.quiet),
+        Command::Compare(args) => compare::run(&args),
+        Command::Benchmark(command) => benchmark::run(&command),
         Command::Explain(args) => explain::run(&args),
         Command::Stage(args) => stage::run(&args, cli.quiet),
         Command::Models(args) => models::run(&args),

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::connect::{EndpointArgs, LimitArgs};
 use super::{printable, runtime, summary, write_stdout};
 use crate::error::{Error, Result};
+use crate::llm::router::Place;
 
 /// Arguments of `models`.
 #[derive(clap::Args)]
@@ -35,8 +36,9 @@ pub fn run(args: &Args) -> Result<u8> {
     let limits = LimitArgs { timeout: args.timeout, ..LimitArgs::default() };
     let endpoints = args.endpoints.connect(&limits, false)?;
     let lists = runtime()?.block_on(async {
-        let lists =
-            endpoints.iter().map(|(endpoint, _)| async { (endpoint.name(), endpoint.models().await) });
+        let lists = endpoints
+            .iter()
+            .map(|Place { endpoint, .. }| async { (endpoint.name(), endpoint.models().await) });
         futures::future::join_all(lists).await
     });
     let mut table = summary::table(&["endpoint", "model", "owner", "context"], 3..4);

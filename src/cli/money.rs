@@ -1,10 +1,10 @@
 //! Arguments about money: what tokens cost, and how much a run may spend.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
+use super::asking::Asking;
 use super::printable;
 use crate::engine::budget::Caps;
 use crate::engine::spending::Prices;
@@ -45,29 +45,38 @@ fn amount(text: &str) -> Result<f64, String> {
 }
 
 impl MoneyArgs {
-    /// The prices of the stages `asking`, which all ask `model`; empty when its price is not known.
+    /// The prices of the stages of `asking`, without those whose price is not known. Prices given in numbers are those of
+    /// `model`. A stage that asks several models has one price if they have.
     ///
     /// # Errors
     /// The file of prices cannot be read.
-    pub fn prices(&self, asking: &[Arc<str>], model: &str) -> Result<Prices> {
-        let price = match (self.price_input, self.price_output, &self.pricing) {
-            (Some(input), Some(output), _) => {
+    pub fn prices(&self, asking: &Asking, model: &str) -> Result<Prices> {
+        let pricing = self.pricing.as_deref().map_or_else(Pricing::bundled, Pricing::load)?;
+        let price = |of: &String| match (self.price_input, self.price_output) {
+            (Some(input), Some(output)) if of == model => {
                 let cached_input = self.price_cached_input.unwrap_or(input);
                 Some(Price { input, cached_input, output, source: "--price-input and --price-output".into() })
             }
-            (_, _, Some(path)) => Pricing::load(path)?.price(model).cloned(),
-            (_, _, None) => Pricing::bundled()?.price(model).cloned(),
+            _ => pricing.price(of).cloned(),
         };
-        Ok(asking.iter().filter_map(|stage| Some((stage.to_string(), price.clone()?))).collect())
+        let of_stage = |models: &[String]| {
+            let mut prices = models.iter().map(price);
+            let first = prices.next()??;
+            let amounts = |price: &Price| (price.input, price.cached_input, price.output);
+            prices.all(|other| other.is_some_and(|other| amounts(&other) == amounts(&first))).then_some(first)
+        };
+        Ok(asking.iter().filter_map(|(stage, models)| Some((stage.to_string(), of_stage(models)?))).collect())
     }
 
     /// What may be spent.
     ///
     /// # Errors
-    /// A cap on USD when the price of `model` is not known.
-    pub fn caps(&self, asking: &[Arc<str>], prices: &Prices, model: &str) -> Result<Caps> {
-        if self.max_usd.is_some() && prices.is_empty() && !asking.is_empty() {
-            return Err(Error::usage(format!("--max-usd: the price of the model `{model}` is not known")).hint(
+    /// A cap on USD when the price of a model is not known.
+    pub fn caps(&self, asking: &Asking, prices: &Prices) -> Result<Caps> {
+        let unknown = asking.iter().find(|(stage, _)| !prices.contains_key(&**stage));
+        if let (Some(_), Some((_, models))) = (self.max_usd, unknown) {
+            let models = models.join("`, `");
+            return Err(Error::usage(format!("--max-usd: the price of the model `{models}` is not known")).hint(
                 "give --price-input and --price-output in USD per million tokens, or a file with --pricing; \
                  or cap the tokens with --max-total-tokens",
             ));

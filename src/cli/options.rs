@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::frame::ingest::SeedOptions;
 use crate::llm::Model;
 use crate::llm::chat::Sampling;
-use crate::llm::pool::Pool;
 use crate::llm::recording::{Recording, ReplayModel};
-use crate::plan::pipeline::{Input, ModelDefaults};
+use crate::llm::router::Router;
+use crate::plan::pipeline::{Input, ModelDefaults, Pipeline};
 use crate::retry::RetryPolicy;
 use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
@@ -85,6 +85,9 @@ pub struct ModelArgs {
     /// Model name as the endpoint knows it. Default: the bundled replies (for the bundled seeds only).
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
+    /// Models that stages ask instead, e.g. a weaker one that rates difficulty; of several names, one for each sample.
+    #[arg(long, value_name = "STAGE=NAME[,NAME]", value_parser = stage_model)]
+    pub stage_model: Vec<(String, Vec<String>)>,
     #[command(flatten)]
     pub endpoints: EndpointArgs,
     /// Answer from recordings that `--record` made, instead of an endpoint.
@@ -121,7 +124,7 @@ pub struct ModelChoice {
     /// The model.
     pub model: Arc<dyn Model>,
     /// The endpoints behind it, when there are any.
-    pub endpoint: Option<Arc<Pool>>,
+    pub endpoint: Option<Arc<Router>>,
     /// What it is, for people.
     pub label: String,
     /// Whether the bundled replies answer.
@@ -131,11 +134,33 @@ pub struct ModelChoice {
 impl ModelChoice {
     /// Calls in flight at once: those of all endpoints together, or `limit` where there are none.
     pub fn in_flight(&self, limit: u32) -> usize {
-        self.endpoint.as_ref().map_or(limit as usize, |pool| pool.in_flight())
+        self.endpoint.as_ref().map_or(limit as usize, |endpoints| endpoints.in_flight())
+    }
+}
+
+/// `STAGE=NAME,NAME`.
+fn stage_model(text: &str) -> Result<(String, Vec<String>), String> {
+    let (stage, models) = text.split_once('=').unwrap_or_default();
+    let models: Vec<String> = models.split(',').map(|model| model.trim().to_owned()).collect();
+    match stage.is_empty() || models.iter().any(String::is_empty) {
+        true => Err("it looks like difficulty.reply=NAME".to_owned()),
+        false => Ok((stage.to_owned(), models)),
     }
 }
 
 impl ModelArgs {
+    /// The pipeline called `name`, with the models that these arguments give its stages.
+    ///
+    /// # Errors
+    /// Those of [`Pipeline::load`]; a stage that asks no model is given one.
+    pub fn pipeline(&self, name: &str) -> Result<Pipeline> {
+        let mut pipeline = Pipeline::load(name)?;
+        for (stage, models) in &self.stage_model {
+            pipeline.set_models(stage, models)?;
+        }
+        Ok(pipeline)
+    }
+
     /// Model and sampling: flags over the pipeline's defaults.
     ///
     /// # Errors
@@ -161,11 +186,12 @@ impl ModelArgs {
         })
     }
 
-    /// The model these arguments choose. `bundled` is the text of the bundled recordings, when they may answer.
+    /// The model these arguments choose, which has to answer for all of `models`. `bundled` is the text of the bundled
+    /// recordings, when they may answer.
     ///
     /// # Errors
     /// Nothing is chosen, a recording does not read, or the endpoint's key is missing.
-    pub fn choose(&self, bundled: Option<&str>) -> Result<ModelChoice> {
+    pub fn choose(&self, models: &[String], bundled: Option<&str>) -> Result<ModelChoice> {
         if !self.replay.is_empty() {
             let recording = Recording::load(&self.replay)?;
             let label = format!("{} recorded replies", recording.len());
@@ -177,13 +203,14 @@ impl ModelArgs {
             });
         }
         if let Some(name) = &self.model {
-            let endpoints = self.endpoints.connect(&self.limits, false)?;
-            let mut label =
-                format!("{name} at {}", endpoints.first().map_or("", |(first, _)| first.base_url()));
-            if endpoints.len() > 1 {
-                label += &format!(" and {} other endpoints", endpoints.len() - 1);
+            let places = self.endpoints.connect(&self.limits, false)?;
+            let first = places.first().map_or("", |first| first.endpoint.base_url());
+            let others = models.iter().filter(|model| *model != name).map(|model| format!(", {model}"));
+            let mut label = format!("{name}{} at {first}", others.collect::<String>());
+            if places.len() > 1 {
+                label += &format!(" and {} other endpoints", places.len() - 1);
             }
-            let endpoint = Arc::new(Pool::new(endpoints, Duration::from_secs(self.limits.patience))?);
+            let endpoint = Arc::new(Router::new(places, models, Duration::from_secs(self.limits.patience))?);
             return Ok(ModelChoice {
                 model: endpoint.clone(),
                 endpoint: Some(endpoint),
@@ -197,7 +224,7 @@ impl ModelArgs {
             ));
         };
         let recording = Recording::from_lines("data/quickstart", lines)?;
-        let label = format!("{} bundled replies, written for the quickstart", recording.len());
+        let label = "bundled replies, written for the quickstart".to_owned();
         let model = Arc::new(ReplayModel::new(recording));
         Ok(ModelChoice { model, endpoint: None, label, bundled: true })
     }

@@ -11,7 +11,7 @@ use arrow_array::RecordBatch;
 use super::progress::Progress;
 use super::run::{self, Args};
 use super::telemetry::Telemetry;
-use super::{bundled, doctor, runtime, summary};
+use super::{asking, bundled, doctor, runtime, summary};
 use crate::engine::budget::Budget;
 use crate::engine::calls::Calls;
 use crate::engine::estimate::sample;
@@ -53,7 +53,9 @@ pub fn run(
     let draft = Plan::build(pipeline, context)?;
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let asks_model = run::asks(&draft, Resource::Model);
-    let choice = asks_model.then(|| args.model.choose(bundled.as_deref())).transpose()?;
+    let asking = asking::asking(&draft, pipeline, &sampling.model)?;
+    let models = asking::models(&asking);
+    let choice = asks_model.then(|| args.model.choose(&models, bundled.as_deref())).transpose()?;
     // The lock of the run keeps a run and its pilot from writing the same journals.
     let main = RunDir::open_or_create(out)?;
     let rows = sample(seeds, wanted)?;
@@ -75,12 +77,15 @@ pub fn run(
             false => None,
         };
         let plan = Arc::new(Plan::build(pipeline, &Context { sandbox: sandbox.clone(), ..*context })?);
-        let asking = run::asking_model(&plan);
         let prices = args.money.prices(&asking, &sampling.model)?;
-        let caps = args.money.caps(&asking, &prices, &sampling.model)?;
+        let caps = args.money.caps(&asking, &prices)?;
         let journals = run::journals(&plan, &main)?;
         let earlier: Option<RunFile> = main.read_json()?;
-        let earlier = Spending::of(&journals, &asking, earlier.as_ref().map(|file| &file.cost.spending))?;
+        let earlier = Spending::of(
+            &journals,
+            &asking::names(&asking),
+            earlier.as_ref().map(|file| &file.cost.spending),
+        )?;
         let budget = Budget::new(caps, prices.clone(), &earlier);
         let metrics = Arc::new(Metrics::new(prices, earlier));
         let progress = Arc::new(Progress::new(&plan, store.rows(), quiet, metrics.clone()));

@@ -42,6 +42,8 @@ pub struct Progress {
     waiting: Mutex<Option<(String, Instant)>>,
     /// What the model calls wait for, if they do.
     model_waits: Mutex<Option<String>>,
+    /// The global stage that reads rows, and how many it has.
+    deciding: Mutex<Option<(String, u64)>>,
     pending: Mutex<PendingCauses>,
 }
 
@@ -92,6 +94,7 @@ impl Progress {
             reused_verdicts: AtomicU64::new(0),
             waiting: Mutex::new(None),
             model_waits: Mutex::new(None),
+            deciding: Mutex::default(),
             pending: Mutex::default(),
         }
     }
@@ -123,7 +126,7 @@ impl Progress {
             .map(|(name, bar)| format!("{name} {}/{}", bar.position(), bar.length().unwrap_or(0)))
             .collect();
         let mut line = format!("{} | {}", steps.join(", "), self.calls());
-        for more in [self.speeds(), self.spent(), self.waiting()].into_iter().flatten() {
+        for more in [self.deciding(), self.speeds(), self.spent(), self.waiting()].into_iter().flatten() {
             line.push_str(" | ");
             line.push_str(&more);
         }
@@ -178,6 +181,12 @@ impl Progress {
         (!speeds.is_empty()).then(|| speeds.join(", "))
     }
 
+    /// How far the global stage is that reads rows, while one does.
+    fn deciding(&self) -> Option<String> {
+        let deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        deciding.as_ref().map(|(stage, rows)| format!("{stage} decides, {rows} rows read"))
+    }
+
     /// What the run directory has spent, once it has spent anything.
     fn spent(&self) -> Option<String> {
         let (tokens, usd) = self.metrics.spent();
@@ -221,7 +230,7 @@ impl Progress {
             }
         }
         if let Some((_, bar)) = self.bars.last() {
-            let below = [Some(self.calls()), self.spent(), self.waiting()];
+            let below = [self.deciding(), Some(self.calls()), self.spent(), self.waiting()];
             let below: Vec<String> = below.into_iter().flatten().collect();
             let own = self.metrics.now().into_iter().find(|calls| calls.stage == bar.prefix());
             let own = own.map(|calls| format!("{} in flight, {}\n", calls.in_flight, speed(&calls)));
@@ -252,7 +261,18 @@ impl Observer for Progress {
 
     fn event(&self, event: &Event<'_>) {
         match event {
+            Event::Deciding { stage, rows } => {
+                let mut deciding = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+                match deciding.as_mut().filter(|(name, _)| name == stage) {
+                    Some((_, so_far)) => *so_far += rows,
+                    None => *deciding = Some(((*stage).to_owned(), *rows)),
+                }
+            }
             Event::Stage { stage, tally, .. } => {
+                self.deciding
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take_if(|(name, _)| name == stage);
                 // Rows that leave at any stage of a step never reach the steps after it; those it makes do.
                 let gone = tally.rejected_rows() + tally.pending;
                 if let Some(step) = self.steps.get(*stage) {

@@ -4,26 +4,24 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{Array, BooleanArray, RecordBatch};
-use arrow_select::filter::filter_record_batch;
-
+use super::asking::{asking, models};
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
 use super::reuse::ReuseArgs;
-use super::run::interrupts;
+use super::run::{check_decontaminates, interrupts};
+use super::stage_input::Input;
 use super::{printable, reference, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
 use crate::engine::counts::Counts;
-use crate::engine::executor::execute;
+use crate::engine::executor::{execute, on_disk};
 use crate::engine::metrics::Metrics;
 use crate::engine::spending::{Prices, Spending};
 use crate::engine::stop::Stop;
 use crate::error::{Error, Result};
 use crate::frame::atomic::remove_leftovers_of;
 use crate::frame::journal::Journal;
-use crate::frame::records::{RecordWriter, read_records};
-use crate::frame::rejects::{RejectedRow, rejected_batch, rows_as_json};
-use crate::frame::schema::{ID, LANGUAGE, strings};
+use crate::frame::records::RecordWriter;
+use crate::frame::rejects::rejected_batch;
 use crate::llm::recorder::Recorder;
 use crate::plan::Plan;
 use crate::plan::pipeline::Pipeline;
@@ -31,9 +29,6 @@ use crate::sandbox::language::Languages;
 use crate::stages::registry::Context;
 use crate::stages::{MESSAGES, Resource};
 use crate::text::template::Templates;
-
-/// Rows in work at a time.
-const ROWS: usize = 256;
 
 /// What the name of the file with rejected rows has after that of the output.
 const REJECTED: &str = ".rejected.jsonl";
@@ -44,7 +39,8 @@ const REJECTED: &str = ".rejected.jsonl";
   autocodegen stage solution.prompt --in seeds.jsonl --out messages.jsonl
   autocodegen stage solution.extract --in output.jsonl --out solution.jsonl
   autocodegen stage probe --in solution.jsonl --out test_output.jsonl --reuse runs/synthesize
-  autocodegen stage probe.capture,tests.prompt --in test_output.jsonl --out messages.parquet")]
+  autocodegen stage probe.capture,tests.prompt --in test_output.jsonl --out messages.parquet
+  autocodegen stage clean --pipeline mine.toml --in problems.jsonl --out clean.jsonl --decontaminate humaneval.jsonl")]
 pub struct Args {
     /// Names of stages, as `explain` lists them, separated by commas.
     #[arg(value_delimiter = ',', required = true)]
@@ -64,6 +60,9 @@ pub struct Args {
     /// Programs that print more are rejected before their output becomes a prompt, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 16_384)]
     max_output_bytes: usize,
+    /// JSONL or Parquet files of benchmarks for stages that decontaminate.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    decontaminate: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -74,7 +73,7 @@ pub struct Args {
 
 /// Runs the command; exit code 1 when rows are pending.
 pub fn run(args: &Args, quiet: bool) -> Result<u8> {
-    let pipeline = Pipeline::load(&args.pipeline)?;
+    let pipeline = args.model.pipeline(&args.pipeline)?;
     let templates = Arc::new(Templates::load(args.templates.as_deref())?);
     let sampling = args.model.sampling(&pipeline.model)?;
     let reused = args.reuse.runs(None)?;
@@ -85,12 +84,15 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
             sampling: &sampling,
             sandbox,
             max_output_bytes: args.max_output_bytes,
+            decontaminate: Some(&args.decontaminate),
         };
         let draft = Plan::build(&wanted, &context(None))?;
+        check_decontaminates(&draft, &args.decontaminate)?;
         let asks = |resource| {
             draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
         };
-        let choice = if asks(Resource::Model) { Some(args.model.choose(None)?) } else { None };
+        let models = models(&asking(&draft, &wanted, &sampling.model)?);
+        let choice = if asks(Resource::Model) { Some(args.model.choose(&models, None)?) } else { None };
         if let Some(endpoint) = choice.as_ref().and_then(|choice| choice.endpoint.as_ref()) {
             endpoint.check(&sampling).await?;
         }
@@ -177,15 +179,21 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
     let mut counts = Counts::default();
     let (mut row, mut written) = (0, 0);
     let op = plan.stages.last().map_or("", |stage| stage.op);
-    let languages = Languages::embedded()?;
-    for batch in read_records(&args.input, ROWS)? {
-        let batch = reference::read(&batch?, row, &languages)?;
-        let columns: Vec<String> =
-            batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
-        plan.check(&columns).map_err(|error| error.context(args.input.display()))?;
-        let (batch, mut leaving) = known_languages(&args.input, &batch, row, &languages)?;
-        row += batch.num_rows() + leaving.len();
-        let result = execute(plan, 0..plan.stages.len(), batch, calls).await?;
+    let scratch = args.output.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+    let input = Arc::new(Input {
+        file: args.input.clone(),
+        scratch: scratch.to_owned(),
+        plan: plan.clone(),
+        languages: Languages::embedded()?,
+        stop: calls.stop.clone(),
+    });
+    let all = input.clone();
+    let decided = on_disk(move || all.decide()).await?;
+    for batch in input.read()? {
+        let (batch, mut leaving) = batch?;
+        let decided = decided.as_ref().map(|change| change.of(row, batch.num_rows()));
+        row += batch.num_rows();
+        let result = execute(plan, 0..plan.stages.len(), batch, decided, calls).await?;
         counts.merge(&result.counts);
         leaving.extend(result.rejected);
         if !leaving.is_empty() {
@@ -209,41 +217,6 @@ async fn records(args: &Args, plan: &Arc<Plan>, calls: &Arc<Calls>) -> Result<Co
         }
     }
     Ok(counts)
-}
-
-/// The rows of languages there are, and the others: waiting would not help them, so they are rejected. `first_row` rows
-/// of the file came before.
-fn known_languages(
-    file: &Path,
-    batch: &RecordBatch,
-    first_row: usize,
-    languages: &Languages,
-) -> Result<(RecordBatch, Vec<RejectedRow>)> {
-    let names = strings(batch, LANGUAGE)?;
-    let kept: BooleanArray =
-        names.iter().map(|name| Some(name.is_some_and(|name| languages.get(name).is_some()))).collect();
-    let strangers: Vec<usize> = (0..batch.num_rows()).filter(|row| !kept.value(*row)).collect();
-    let ids = strings(batch, ID)?;
-    let rejected = strangers.iter().zip(rows_as_json(batch, &strangers)?).map(|(&row, record)| {
-        let name = names.is_valid(row).then(|| names.value(row));
-        let (reason, detail) = match name {
-            Some(name) => ("language_unknown", format!("there is no language `{name}`")),
-            None => ("language_missing", "the record names no language".to_owned()),
-        };
-        RejectedRow {
-            id: Some(ids.value(row).to_owned()),
-            language: name.map(str::to_owned),
-            stage: "records".into(),
-            reason: reason.into(),
-            detail: Some(detail),
-            source: Some(format!("{}: record {}", file.display(), first_row + row + 1)),
-            record: Some(record),
-        }
-    });
-    let rejected: Vec<RejectedRow> = rejected.collect();
-    let batch = filter_record_batch(batch, &kept)
-        .map_err(|error| Error::usage(format!("cannot set rows aside: {error}")))?;
-    Ok((batch, rejected))
 }
 
 fn tell(plan: &Plan, counts: &Counts) {

@@ -19,6 +19,13 @@ pub enum Event<'a> {
         /// Whether the work was done now.
         fresh: bool,
     },
+    /// A global stage reads rows to decide about them.
+    Deciding {
+        /// Stage name.
+        stage: &'a str,
+        /// Rows it has read now.
+        rows: u64,
+    },
     /// A call to the model or the sandbox begins.
     Asking {
         /// Stage that asks.

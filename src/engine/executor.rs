@@ -16,10 +16,7 @@ use crate::error::{Error, Fault, Result};
 use crate::frame::rejects::{RejectedRow, rows_as_json};
 use crate::frame::schema::{ID, LANGUAGE, batch_of, columns_where, strings};
 use crate::plan::Plan;
-use crate::stages::{Answer, Change, Effect, Request, Resource, Stage, Work};
-
-/// Most requests that follow one another for one request of a row: a stage that never has enough is a defect.
-const MOST_ROUNDS: usize = 8;
+use crate::stages::{Answer, Change, Effect, MOST_ROUNDS, Request, Resource, Stage, Work};
 
 /// What a step made of a partition.
 pub struct StepResult {
@@ -31,7 +28,8 @@ pub struct StepResult {
     pub counts: Counts,
 }
 
-/// Runs the stages `plan.stages[stages]` over `batch`.
+/// Runs the stages `plan.stages[stages]` over `batch`. `decided` is what the global stage at their head, if there is one, has
+/// decided about these rows.
 ///
 /// # Errors
 /// A defect that concerns every row: a column of the wrong type, a broken run directory. Rows that merely fail or
@@ -40,6 +38,7 @@ pub async fn execute(
     plan: &Arc<Plan>,
     stages: std::ops::Range<usize>,
     batch: RecordBatch,
+    mut decided: Option<Change>,
     calls: &Arc<Calls>,
 ) -> Result<StepResult> {
     let mut step = StepResult { batch, rejected: Vec::new(), counts: Counts::default() };
@@ -54,24 +53,27 @@ pub async fn execute(
                 let (plan, batch) = (plan.clone(), step.batch.clone());
                 on_rayon(move || match &plan.stages[at].work {
                     Work::Pure(pure) | Work::Derived(pure) => pure.apply(&batch),
-                    Work::Effect(_) => Ok(Change::default()),
+                    _ => Ok(Change::default()),
                 })
                 .await?
             }
+            Work::Global(_) => decided.take().ok_or_else(|| {
+                Error::environment(format!("stage `{}` has not decided about these rows", stage.name))
+            })?,
             Work::Effect(effect) => {
                 let requests = {
                     let (plan, batch) = (plan.clone(), step.batch.clone());
                     on_rayon(move || match &plan.stages[at].work {
                         Work::Effect(effect) => effect.requests(&batch),
-                        Work::Pure(_) | Work::Derived(_) => Ok(Vec::new()),
+                        _ => Ok(Vec::new()),
                     })
                     .await?
                 };
                 let answers = ask(stage, &**effect, &mut step, requests, calls).await?;
                 let (plan, batch) = (plan.clone(), step.batch.clone());
                 on_rayon(move || match &plan.stages[at].work {
-                    Work::Effect(effect) => effect.fold(&batch, &answers),
-                    Work::Pure(_) | Work::Derived(_) => Ok(Change::default()),
+                    Work::Effect(effect) => effect.fold_all(&batch, answers),
+                    _ => Ok(Change::default()),
                 })
                 .await?
             }
@@ -92,7 +94,7 @@ async fn ask(
     step: &mut StepResult,
     requests: Vec<Vec<Request>>,
     calls: &Arc<Calls>,
-) -> Result<Vec<Vec<Answer>>> {
+) -> Result<Vec<Vec<Vec<Answer>>>> {
     let ids = strings(&step.batch, ID)?.clone();
     let languages = strings(&step.batch, LANGUAGE)?.clone();
     let batch = &step.batch.clone();
@@ -118,7 +120,7 @@ async fn ask(
         match result {
             Ok(rounds) => {
                 rounds.iter().flatten().for_each(|answer| tally.measure(answer));
-                answered.push(rounds.into_iter().filter_map(|mut answers| answers.pop()).collect());
+                answered.push(rounds);
             }
             Err(fault) => {
                 tally.pending += 1;
@@ -221,6 +223,15 @@ pub async fn on_rayon<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
         let _ = done.send(worked.unwrap_or_else(|_| Err(defect())));
     });
     result.await.unwrap_or_else(|_| Err(defect()))
+}
+
+/// Runs work that waits for the disk, or for rayon's threads, on a thread of its own: rayon's few are for work that never
+/// waits.
+pub async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(Error::environment(format!("a thread that waits for the disk died: {error}")))
+    })
 }
 
 fn defect() -> Error {

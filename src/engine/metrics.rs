@@ -230,7 +230,8 @@ impl Observer for Metrics {
                     *stage.retries.entry(fault.cause).or_default() += 1;
                 }
             }
-            Event::Stage { .. } | Event::Found(_) | Event::Reused(_) | Event::Pending { .. } => {}
+            Event::Stage { .. } | Event::Deciding { .. } | Event::Found(_) | Event::Reused(_) => {}
+            Event::Pending { .. } => {}
         }
     }
 }

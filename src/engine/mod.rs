@@ -1,5 +1,6 @@
 //! The engine: partitions stream through the steps of a plan; answers are journaled, parts sealed, runs resumed.
 
+pub mod barrier;
 pub mod budget;
 pub mod calls;
 pub mod counts;
@@ -11,6 +12,7 @@ pub mod metrics;
 mod parts;
 pub mod prices;
 pub mod prompts;
+pub mod provenance;
 pub mod rounds;
 pub mod run_file;
 pub mod spending;

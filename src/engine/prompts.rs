@@ -63,8 +63,13 @@ impl Prompts {
         let templates = Arc::new(Templates::load(Some(&run.templates().join(hash.to_string())))?);
         let pipeline = Pipeline::load(&run.pipeline().to_string_lossy())?;
         // Prompts depend neither on the sandbox nor on how long outputs may be.
-        let context =
-            Context { templates: &templates, sampling: &file.model, sandbox: None, max_output_bytes: 0 };
+        let context = Context {
+            templates: &templates,
+            sampling: &file.model,
+            sandbox: None,
+            max_output_bytes: 0,
+            decontaminate: None,
+        };
         let plan = Plan::build(&pipeline, &context)?;
         let partitions = file.seeds.rows.div_ceil(file.partition_rows.max(1) as u64) as usize;
         let mut sources: Vec<Source> = Vec::new();

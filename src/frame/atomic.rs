@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
 
@@ -62,10 +62,78 @@ impl NewFile {
     /// # Errors
     /// I/O errors.
     pub fn place(self) -> Result<()> {
+        self.close()?.place()
+    }
+
+    /// The complete file, closed: many of them can wait to be placed together.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn close(self) -> Result<ClosedFile> {
         let Self { path, temp } = self;
         temp.as_file().sync_all().map_err(|error| Error::io("write", &path, error))?;
+        Ok(ClosedFile { path, temp: temp.into_temp_path() })
+    }
+}
+
+/// A complete file that is not at its path yet. Dropped before [`ClosedFile::place`], it is removed.
+pub struct ClosedFile {
+    path: PathBuf,
+    temp: TempPath,
+}
+
+impl ClosedFile {
+    /// Gives the file its path, replacing what was there.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn place(self) -> Result<()> {
+        let Self { path, temp } = self;
         temp.persist(&path).map_err(|error| Error::io("rename a finished file to", &path, error.error))?;
         sync_dir(parent(&path))
+    }
+}
+
+/// A directory being filled beside the path it will have. Dropped before [`NewDir::place`], it is removed.
+pub struct NewDir {
+    path: PathBuf,
+    /// `None` once it is in its place.
+    temp: Option<PathBuf>,
+}
+
+impl NewDir {
+    /// Creates the directory, and the one above it.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn create(path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), temp: Some(temp_dir(path)?) })
+    }
+
+    /// Where to put its files.
+    pub fn dir(&self) -> &Path {
+        self.temp.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Gives the directory its path, replacing the one that was there.
+    ///
+    /// # Errors
+    /// I/O errors; the directory that was there before then stays.
+    pub fn place(mut self) -> Result<()> {
+        if let Some(temp) = &self.temp {
+            replace_dir(temp, &self.path)?;
+        }
+        self.temp = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewDir {
+    fn drop(&mut self) {
+        if let Some(temp) = &self.temp {
+            // There is nobody to tell; the name says that it is a leftover.
+            let _ = fs::remove_dir_all(temp);
+        }
     }
 }
 

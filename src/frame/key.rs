@@ -54,6 +54,17 @@ pub fn descends_from(id: &str, ancestor: &str) -> bool {
     id.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
+/// The id of the seed that the row `id` comes from: what [`child_id`] and the number of a repeat added is taken off.
+/// An id of another make is its own.
+pub fn root_id(id: &str) -> &str {
+    let Some((key, rest)) = id.split_at_checked(32) else { return id };
+    let repeat = rest.strip_prefix('-').map(|number| number.split('.').next().unwrap_or_default());
+    let is_row_id = rest.is_empty()
+        || rest.starts_with('.')
+        || repeat.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
+    if is_row_id && key.parse::<Key>().is_ok() { key } else { id }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -120,6 +131,21 @@ mod tests {
         assert!(
             ![row_id("go", "x", 0), child_id(&seed, "1")].iter().any(|other| descends_from(&child, other))
         );
+    }
+
+    #[test]
+    fn children_and_repeats_have_one_root() {
+        let seed = row_id("go", "x", 0);
+        let repeat = row_id("go", "x", 3);
+        for id in [&seed, &child_id(&seed, "7"), &repeat, &child_id(&child_id(&repeat, "rust"), "2")] {
+            assert_eq!(root_id(id), seed, "{id}");
+        }
+        for other in
+            ["", "HumanEval/3", "a.b", &format!("{seed}x"), &format!("{seed}-"), &format!("{seed}-1x")]
+        {
+            assert_eq!(root_id(other), other);
+        }
+        assert_eq!(root_id(&"é".repeat(40)), "é".repeat(40));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod cache;
+pub mod chunks;
 pub mod columns;
 mod contained;
 pub mod dataset;
@@ -17,4 +18,5 @@ pub mod records;
 pub mod rejects;
 pub mod run_dir;
 pub mod schema;
+pub mod spill;
 mod table_file;

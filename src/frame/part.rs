@@ -9,10 +9,17 @@ use arrow_schema::SchemaRef;
 use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::parquet_column;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
 
 use crate::error::{Error, Result};
-use crate::frame::table_file::{Rows, TableFile, bare};
+use crate::frame::key::Key;
+use crate::frame::table_file::{Hashed, Rows, TableFile, bare};
 use crate::frame::{atomic, contained};
+
+/// Where a part's footer has the hash of its row groups.
+const CONTENT: &str = "autocodegen.content";
 
 /// Writes `batches` as the sealed part `path`, with `metadata` in the file's key-value metadata.
 ///
@@ -28,7 +35,7 @@ pub fn seal(
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     atomic::write_file(path, |file| {
-        let mut table = TableFile::create(file, path, schema, metadata)?;
+        let mut table = TableFile::create(Hashed::new(file), path, schema, metadata)?;
         let mut rows = Rows::new(schema);
         for batch in batches {
             rows.push(batch, &mut |group| table.write_group(&group))?;
@@ -36,6 +43,8 @@ pub fn seal(
         if let Some(group) = rows.rest()? {
             table.write_group(&group)?;
         }
+        let content = table.hash()?;
+        table.say(CONTENT, content.to_string());
         table.finish().map(drop)
     })
 }
@@ -59,6 +68,23 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     open(path).map(|builder| key_values(&builder))
 }
 
+/// What the part `path` holds, as a hash: parts of equal rows have the same. Read from the footer; parts sealed by versions that
+/// did not write it there are hashed as they are.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn content(path: &Path) -> Result<Key> {
+    let builder = open(path)?;
+    let pairs = builder.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+    let content = pairs.filter(|pair| pair.key == CONTENT).find_map(|pair| pair.value.as_ref());
+    match content.and_then(|key| key.parse().ok()) {
+        Some(content) => Ok(content),
+        None => {
+            std::fs::read(path).map(|part| Key::of(&[part])).map_err(|error| Error::io("read", path, error))
+        }
+    }
+}
+
 /// The schema of the part `path`; the only place to find it when the part has no rows.
 ///
 /// # Errors
@@ -74,6 +100,28 @@ pub fn schema(path: &Path) -> Result<SchemaRef> {
 pub fn num_rows(path: &Path) -> Result<u64> {
     let builder = open(path)?;
     Ok(u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+/// Whether the column `name` of any of the parts `paths` can have nulls, as their footers tell. A column that is not there
+/// can.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn may_be_null(paths: &[PathBuf], name: &str) -> Result<bool> {
+    for path in paths {
+        let builder = open(path)?;
+        let Some((leaf, _)) = parquet_column(builder.parquet_schema(), builder.schema(), name) else {
+            return Ok(true);
+        };
+        let full = |group: &RowGroupMetaData| {
+            let statistics = group.column(leaf).statistics();
+            group.num_rows() == 0 || statistics.and_then(Statistics::null_count_opt) == Some(0)
+        };
+        if !builder.metadata().row_groups().iter().all(full) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The rows of many parts, one after the other, in batches of at most 1,024 rows.
@@ -158,7 +206,7 @@ fn key_values(builder: &ParquetRecordBatchReaderBuilder<File>) -> BTreeMap<Strin
     pairs
         .into_iter()
         .flatten()
-        .filter(|pair| pair.key != ARROW_SCHEMA_META_KEY)
+        .filter(|pair| pair.key != ARROW_SCHEMA_META_KEY && pair.key != CONTENT)
         .map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default()))
         .collect()
 }

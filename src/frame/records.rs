@@ -14,7 +14,7 @@ use arrow_array::RecordBatch;
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 
-pub use self::writer::{RecordWriter, json_lines};
+pub use self::writer::{RecordWriter, WriteOptions, json_lines};
 use crate::error::Result;
 use crate::frame::columns::{is_string, json_field, json_texts};
 use crate::frame::ingest::parquet::{Batches, damaged, open};

@@ -16,6 +16,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, Result};
+use crate::frame::key::Key;
 
 /// Most rows of a row group.
 pub(super) const GROUP_ROWS: usize = 8192;
@@ -83,9 +84,48 @@ impl<W: Write + Send> TableFile<W> {
         written.map_err(|error| unwritable(&self.path, error))
     }
 
+    /// Has the footer say `key` = `value`, besides what it says already.
+    pub(super) fn say(&mut self, key: &str, value: String) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+    }
+
     /// Writes the footer and gives the file back; syncing it is left to the caller.
     pub(super) fn finish(self) -> Result<W> {
         self.writer.into_inner().map_err(|error| unwritable(&self.path, error))
+    }
+}
+
+impl<W: Write + Send> TableFile<Hashed<W>> {
+    /// The hash of all row groups so far.
+    pub(super) fn hash(&mut self) -> Result<Key> {
+        self.writer.sync().map_err(|error| Error::io("write", &self.path, error))?;
+        let mut hash = [0; 16];
+        self.writer.inner().hasher.finalize_xof().fill(&mut hash);
+        Ok(Key::from_bytes(hash))
+    }
+}
+
+/// A file that hashes what is written to it.
+pub(super) struct Hashed<W> {
+    file: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Hashed<W> {
+    pub(super) fn new(file: W) -> Self {
+        Self { file, hasher: blake3::Hasher::new() }
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -7,9 +7,11 @@ use reqwest::Url;
 use crate::error::{Error, Result};
 
 /// Where the path of a chat-completions address ends.
-const CHAT_PATH: &str = "/chat/completions";
+pub(super) const CHAT_PATH: &str = "/chat/completions";
+/// Where that of plain completions ends, for models that do not chat.
+pub(super) const COMPLETIONS_PATH: &str = "/completions";
 
-/// The addresses for chat completions and for the list of models.
+/// The addresses for chat completions, or for plain ones where `base_url` ends in their path, and for the list of models.
 ///
 /// # Errors
 /// `base_url` is no http(s) URL or has a user name or password in it.
@@ -30,13 +32,14 @@ pub(super) fn addresses(base_url: &str) -> Result<(Url, Url)> {
     }
     base.set_fragment(None);
     let path = base.path().trim_end_matches('/');
-    let root = path.strip_suffix(CHAT_PATH).unwrap_or(path).to_owned();
+    let ending = [CHAT_PATH, COMPLETIONS_PATH].into_iter().find(|ending| path.ends_with(ending));
+    let root = path.strip_suffix(ending.unwrap_or_default()).unwrap_or(path).to_owned();
     let at = |end: &str| {
         let mut url = base.clone();
         url.set_path(&format!("{root}{end}"));
         url
     };
-    Ok((at(CHAT_PATH), at("/models")))
+    Ok((at(ending.unwrap_or(CHAT_PATH)), at("/models")))
 }
 
 /// Host, and port where it is not the usual one: what an endpoint is called in messages.
@@ -73,6 +76,7 @@ mod tests {
             ),
             ("http://[::1]:80/v1/", "http://[::1]/v1/chat/completions", "http://[::1]/v1/models"),
             ("https://h/v1/chat/completions/", "https://h/v1/chat/completions", "https://h/v1/models"),
+            ("http://h/v1/completions", "http://h/v1/completions", "http://h/v1/models"),
             ("https://h/d?v=1#x", "https://h/d/chat/completions?v=1", "https://h/d/models?v=1"),
         ];
         for (base, chat, models) in cases {

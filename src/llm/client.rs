@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
-use super::address::{addresses, host, is_loopback};
+use super::address::{CHAT_PATH, addresses, host, is_loopback};
 use super::limits::Told;
 use super::models::{Listed, listed, names_model};
 use super::provider::Provider;
@@ -32,13 +32,14 @@ const REFUSAL_BYTES: usize = 64 << 10;
 const CHECK_WAIT: Duration = Duration::from_secs(15);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Extra fields that would change what kind of answer comes back.
-const RESERVED: [&str; 3] = ["messages", "stream", "n"];
+const RESERVED: [&str; 4] = ["messages", "prompt", "stream", "n"];
 
 /// Where a model is served and how patiently to talk to it. None of this changes replies.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Address of the API. If its path ends in `/chat/completions` it is used as it is; otherwise that is appended:
-    /// `https://api.deepseek.com` and `http://localhost:8000/v1` both work. A trailing slash does not matter.
+    /// `https://api.deepseek.com` and `http://localhost:8000/v1` both work. A trailing slash does not matter. One that ends in
+    /// `/completions` alone is for models that do not chat: they get what is said as one prompt to go on from.
     pub base_url: String,
     /// The key, for endpoints that want one.
     pub api_key: Option<Secret>,
@@ -154,7 +155,17 @@ impl HttpModel {
         if count > 1 {
             fields.insert("n".to_owned(), count.into());
         }
+        if self.completes() {
+            let said: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+            fields.insert("prompt".to_owned(), said.join("\n\n").into());
+            return serde_json::to_vec(&fields);
+        }
         serde_json::to_vec(&Body { fields, messages })
+    }
+
+    /// Whether the endpoint goes on from a prompt instead of answering a conversation.
+    pub fn completes(&self) -> bool {
+        !self.chat_url.path().ends_with(CHAT_PATH)
     }
 
     /// The settings of a request as this endpoint takes them, and those it does not take.
@@ -173,6 +184,11 @@ impl HttpModel {
         self.endpoint.model.as_deref().unwrap_or(&sampling.model)
     }
 
+    /// Whether the endpoint has a name of its own for whatever model is asked.
+    pub(super) fn renames(&self) -> bool {
+        self.endpoint.model.is_some()
+    }
+
     /// Whether the endpoint is on this machine.
     pub fn is_local(&self) -> bool {
         is_loopback(&self.chat_url)
@@ -184,7 +200,7 @@ impl HttpModel {
     ///
     /// # Errors
     /// No connection, the key is refused, or the list lacks the model: environment. An extra field that would change
-    /// the kind of answer (`messages`, `stream`, `n`): usage.
+    /// the kind of answer (`messages`, `prompt`, `stream`, `n`): usage.
     pub async fn check(&self, sampling: &Sampling) -> Result<()> {
         refuse_reserved(sampling)?;
         self.probe(sampling).await.map_err(Error::from)

@@ -20,6 +20,9 @@ pub struct EndpointEntry {
     pub api_key_env: Option<String>,
     /// What the model is called there, where that is not what `--model` says.
     pub model: Option<String>,
+    /// The models that it serves, where endpoints of the file serve different ones; others go to endpoints without this list.
+    #[serde(default)]
+    pub serves: Vec<String>,
     /// How many calls it gets beside the others; 1 where it is left out.
     pub weight: Option<f64>,
     /// Most calls in flight.
@@ -49,7 +52,7 @@ impl EndpointEntry {
 
     fn parse(text: &str) -> Result<Vec<Self>> {
         const FORM: &str = "each endpoint is a table `[[endpoint]]` with base_url or provider, and if need be api_key_env, model, \
-                            weight, in_flight, requests_per_min, tokens_per_min";
+                            serves, weight, in_flight, requests_per_min, tokens_per_min";
         let file: File =
             toml::from_str(text).map_err(|error| Error::usage(error.to_string().trim()).hint(FORM))?;
         if file.endpoint.is_empty() {
@@ -62,6 +65,9 @@ impl EndpointEntry {
             }
             if entry.weight.is_some_and(|weight| !(0.001..=1000.0).contains(&weight)) {
                 return Err(wrong("weight is a number from 0.001 to 1000"));
+            }
+            if entry.serves.iter().any(|model| model.trim().is_empty()) {
+                return Err(wrong("serves has an empty name"));
             }
             if entry.in_flight == Some(0) {
                 return Err(wrong("in_flight is at least 1"));
@@ -123,6 +129,7 @@ mod tests {
             ),
             ("[[endpoint]]\nbase_url = 'http://h'\nweight = nan", "weight"),
             ("[[endpoint]]\nbase_url = 'http://h'\nin_flight = 0", "in_flight"),
+            ("[[endpoint]]\nbase_url = 'http://h'\nserves = ['m', ' ']", "serves"),
             ("[[endpoint]]\nbase_url = 'http://h'\nrequests_per_min = 0", "requests_per_min"),
             ("[[endpoint]]\nprovider = 'nobody'", "no provider"),
         ] {

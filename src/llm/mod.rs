@@ -19,6 +19,7 @@ pub mod recorder;
 pub mod recording;
 pub mod replay_server;
 mod reply;
+pub mod router;
 pub mod secret;
 pub mod status;
 pub mod tls;

@@ -143,6 +143,21 @@ impl Pool {
         Ok(())
     }
 
+    /// The same where every endpoint has to serve: they have other models, too, and are not left out for lack of this one.
+    ///
+    /// # Errors
+    /// What the first says that cannot serve.
+    pub(super) async fn check_all(&self, sampling: &Sampling) -> Result<()> {
+        refuse_reserved(sampling)?;
+        let checks = join_all(self.endpoints.iter().map(|endpoint| endpoint.probe(sampling))).await;
+        match checks.into_iter().find_map(Result::err) {
+            Some(fault) if fault.cause == "not_found" && self.endpoints.len() > 1 => Err(Error::from(fault)
+                .hint("say with `serves` in a file of --endpoints which models each endpoint has")),
+            Some(fault) => Err(fault.into()),
+            None => Ok(()),
+        }
+    }
+
     /// 1 to `count` replies.
     async fn answer(&self, request: &ChatRequest, count: u32) -> Result<Vec<Reply>, Fault> {
         let bytes = request.messages.iter().map(|message| message.content.len()).sum();

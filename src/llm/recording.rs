@@ -16,6 +16,7 @@ use crate::frame::key::Key;
 use crate::frame::recorded::Recorded;
 use crate::llm::Model;
 use crate::llm::chat::{ChatRequest, Reply};
+use crate::llm::key::conversation_key;
 
 /// Recorded replies, in memory. Where two lines answer the same request, the later one counts.
 #[derive(Debug, Default)]
@@ -26,11 +27,15 @@ pub struct Recording {
     by_conversation: HashMap<(Key, u32), usize>,
 }
 
-/// What a line has besides [`Recorded`], if it was recorded by a version that knew of it.
-#[derive(Deserialize)]
-struct Conversation {
+/// What a line may have besides [`Recorded`].
+#[derive(Default, Deserialize)]
+struct More {
+    /// The messages it answers, if it was recorded by a version that knew of it.
     #[serde(default)]
     conversation: Option<Key>,
+    /// Further samples that were answered in the same words.
+    #[serde(default)]
+    also: Vec<u32>,
 }
 
 /// A recorded answer that is no reply: the verdict of a sandbox.
@@ -105,7 +110,7 @@ impl Recording {
                 continue;
             }
             match parse_line(&line) {
-                Ok(Some((recorded, conversation))) => self.add(recorded, conversation),
+                Ok(Some((recorded, more))) => self.add(recorded, &more),
                 Ok(None) => {}
                 Err(_) if line.last() != Some(&b'\n') && is_cut_off(&line) => {
                     tracing::warn!("{name}:{number}: the last line is cut off and left out");
@@ -130,13 +135,15 @@ impl Recording {
         self.by_conversation.get(&(conversation, sample)).map(|&at| &self.replies[at].1)
     }
 
-    fn add(&mut self, recorded: Recorded<Reply>, conversation: Option<Key>) {
+    fn add(&mut self, recorded: Recorded<Reply>, more: &More) {
         let at = self.replies.len();
-        if let Some(conversation) = conversation {
-            self.by_conversation.insert((conversation, recorded.sample), at);
+        for sample in std::iter::once(recorded.sample).chain(more.also.iter().copied()) {
+            if let Some(conversation) = more.conversation {
+                self.by_conversation.insert((conversation, sample), at);
+            }
+            self.by_row.insert((recorded.stage.clone(), recorded.row.clone(), sample), at);
         }
         self.replies.push((recorded.key, recorded.answer));
-        self.by_row.insert((recorded.stage, recorded.row, recorded.sample), at);
         if let Some(key) = recorded.key {
             self.by_key.insert(key, at);
         }
@@ -144,14 +151,14 @@ impl Recording {
 }
 
 /// The reply of a line and what it answers, or `None` where the line records something else.
-fn parse_line(line: &[u8]) -> serde_json::Result<Option<(Recorded<Reply>, Option<Key>)>> {
-    let Conversation { conversation } = serde_json::from_slice(line)?;
+fn parse_line(line: &[u8]) -> serde_json::Result<Option<(Recorded<Reply>, More)>> {
+    let more: More = serde_json::from_slice(line)?;
     let Recorded { key, stage, row, language, sample, attempts, reused, answer } =
         serde_json::from_slice::<Recorded<Box<RawValue>>>(line)?;
     match serde_json::from_str(answer.get()) {
         Ok(answer) => {
             let recorded = Recorded { key, stage, row, language, sample, attempts, reused, answer };
-            Ok(Some((recorded, conversation)))
+            Ok(Some((recorded, more)))
         }
         Err(_) if serde_json::from_str::<RecordedVerdict>(answer.get()).is_ok() => Ok(None),
         Err(error) => Err(error),
@@ -165,8 +172,8 @@ pub(super) fn is_cut_off(line: &[u8]) -> bool {
 
 /// Answers requests from a [`Recording`]; costs nothing and sends nothing.
 ///
-/// A request is found by its key. If its key is unknown, the reply to the same (stage, row, sample) is given, so that
-/// an edited template does not make a recording useless. Replies come as they were recorded, measurements included.
+/// A request is found by its key. If its key is unknown, the reply to the same messages is given, and otherwise that to the
+/// same (stage, row, sample), so that an edited template does not make a recording useless. Replies come as they were recorded, measurements included.
 #[derive(Debug)]
 pub struct ReplayModel {
     recording: Recording,
@@ -188,14 +195,16 @@ impl ReplayModel {
         if let Some(reply) = self.recording.of_key(&request.key) {
             return Some(reply);
         }
-        let Recording { replies, by_row, .. } = &self.recording;
-        let &at = by_row.get(&(request.stage.to_string(), request.row.clone(), request.sample))?;
+        let Recording { replies, by_row, by_conversation, .. } = &self.recording;
+        let same_words = by_conversation.get(&(conversation_key(&request.messages), request.sample));
+        let same_row = || by_row.get(&(request.stage.to_string(), request.row.clone(), request.sample));
+        let &at = same_words.or_else(same_row)?;
         let (recorded_key, reply) = &replies[at];
         // A line without a key was written by hand for whatever the row asks.
         if recorded_key.is_some() && self.changed.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 "requests have changed since the recording was made (first: stage {}, row {}); \
-                 replies are taken by stage and row",
+                 replies are taken by messages, or by stage and row",
                 request.stage,
                 request.row
             );
@@ -221,7 +230,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::llm::chat::Sampling;
+    use crate::llm::chat::{Message, Sampling};
 
     fn sampling() -> Arc<Sampling> {
         let (temperature, max_tokens, top_p, seed) = (None, None, None, None);
@@ -290,6 +299,36 @@ mod tests {
         );
         assert!(fault.hint.is_some());
         assert_eq!(model.ask(&request("k1", "r1", 0)).await.unwrap().prompt_tokens, 9);
+    }
+
+    #[tokio::test]
+    async fn a_repair_is_told_from_the_first_request_by_what_is_said() {
+        let said = |words: &str| {
+            let message = Message { role: "user".into(), content: words.into() };
+            ChatRequest { messages: Arc::new([message]), ..request("edited", "r", 0) }
+        };
+        let with = |words: &str, output: &str| {
+            let conversation = conversation_key(&said(words).messages);
+            line(None, "r", 0, output).replacen('{', &format!("{{\"conversation\":\"{conversation}\","), 1)
+        };
+        let text = with("ask", "first") + &with("repair", "second");
+        let model = ReplayModel::new(Recording::from_lines("bundled", &text).unwrap());
+        assert_eq!(model.ask(&said("ask")).await.unwrap().output, "first");
+        assert_eq!(model.ask(&said("repair")).await.unwrap().output, "second");
+        assert_eq!(model.ask(&said("something else")).await.unwrap().output, "second");
+    }
+
+    #[tokio::test]
+    async fn one_line_may_answer_several_samples() {
+        let one = line(None, "r", 0, "same").replace("\"sample\"", "\"also\":[2,3],\"sample\"");
+        let text = one + &line(None, "r", 1, "other");
+        let model = ReplayModel::new(Recording::from_lines("bundled", &text).unwrap());
+        let mut said = Vec::new();
+        for sample in 0..4 {
+            said.push(model.ask(&request("k", "r", sample)).await.unwrap().output);
+        }
+        assert_eq!(said, ["same", "other", "same", "same"]);
+        assert!(model.ask(&request("k", "r", 4)).await.is_err());
     }
 
     #[test]

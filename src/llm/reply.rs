@@ -1,6 +1,6 @@
 //! Reading the body of a chat completion. Endpoints differ, and any of them may be broken or hostile.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Fault, Recovery, Tokens};
 use crate::llm::chat::Reply;
@@ -62,7 +62,9 @@ pub(super) fn parse(body: &[u8], most: usize) -> Result<Vec<Reply>, Fault> {
 
 /// One choice as a reply, without what the completion says of all choices together.
 fn reply(choice: &Value) -> Result<Reply, Fault> {
-    let message = choice.get("message").unwrap_or(&Value::Null);
+    // A plain completion has its text without a message around it.
+    let plain = choice.get("text").map(|text| json!({"content": text}));
+    let message = choice.get("message").or(plain.as_ref()).unwrap_or(&Value::Null);
     let (output, finish_reason) = answer(message, text_at(choice, "finish_reason"))?;
     let reasoning = [text_at(message, "reasoning_content"), text_at(message, "reasoning")];
     Ok(Reply {

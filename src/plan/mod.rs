@@ -29,7 +29,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// Consecutive stages executed together: at most one effect, the prompts before it, the pure stages after it.
+/// Consecutive stages executed together: at most one effect, the prompts before it, the pure stages after it; or a global
+/// stage and the pure stages after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// Name of its effect, or of its first stage: the folder its parts are sealed in.
@@ -101,16 +102,41 @@ impl Plan {
         })
     }
 
+    /// The global stage that `step` begins with, if it does.
+    pub fn global(&self, step: usize) -> Option<&Stage> {
+        let first = &self.stages[self.steps.get(step)?.stages.start];
+        matches!(first.work, Work::Global(_)).then_some(first)
+    }
+
+    /// The steps cut at global stages: partitions stream through the steps of a section, and wait for one another before the
+    /// next.
+    pub fn sections(&self) -> Vec<Range<usize>> {
+        let mut starts: Vec<usize> = (0..self.steps.len()).filter(|at| self.global(*at).is_some()).collect();
+        if starts.first() != Some(&0) {
+            starts.insert(0, 0);
+        }
+        let ends = starts.iter().skip(1).copied().chain([self.steps.len()]);
+        starts.iter().zip(ends).map(|(start, end)| *start..end).collect()
+    }
+
     /// Fingerprint of every step for a partition that holds rows of `languages`.
     ///
     /// A step's fingerprint covers `seeds` (what the rows are), everything its stages depend on for these
-    /// languages, and the fingerprint of the step before: change one prompt, and only what depends on it changes.
-    pub fn fingerprints(&self, seeds: &str, languages: &[String]) -> Vec<Key> {
+    /// languages, and the fingerprint of the step before: change one prompt, and only what depends on it changes. Those of a
+    /// global stage's step and of what follows also cover all rows that came to it, of other partitions too: `inputs` names
+    /// these, global stage by global stage. Fingerprints from the first one on whose input is not known yet are those of no
+    /// rows.
+    pub fn fingerprints(&self, seeds: &str, languages: &[String], inputs: &[Key]) -> Vec<Key> {
         let mut parent = Key::of(&["seeds", VERSION, seeds]);
         let mut languages = languages.to_vec();
-        self.steps
-            .iter()
-            .map(|step| {
+        let mut inputs = inputs.iter();
+        (0..self.steps.len())
+            .map(|at| {
+                if self.global(at).is_some() {
+                    let input = inputs.next().map(Key::to_string).unwrap_or_default();
+                    parent = Key::of(&[parent.to_string(), input]);
+                }
+                let step = &self.steps[at];
                 for stage in &self.stages[step.stages.clone()] {
                     parent = fingerprint(parent, stage, &languages);
                     languages = stage.languages_after(&languages);
@@ -147,20 +173,24 @@ fn check_columns(stages: &[Stage], columns: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A new step begins at every effect, or at the prompts directly before it.
+/// A new step begins at every global stage, and at every effect or the prompts directly before it.
 fn cut(stages: &[Stage]) -> Vec<Step> {
     let mut starts = vec![0];
-    let mut effect_seen = false;
+    // Whether the step under way has an effect, or begins with a global stage.
+    let mut full = false;
     for (at, stage) in stages.iter().enumerate() {
-        if !matches!(stage.work, Work::Effect(_)) {
-            continue;
-        }
-        let derived = stages[..at].iter().rev().take_while(|stage| matches!(stage.work, Work::Derived(_)));
-        let start = at - derived.count();
-        if effect_seen && start > 0 {
+        let (start, full_before) = match stage.work {
+            Work::Global(_) => (at, true),
+            Work::Effect(_) => {
+                let before = stages[..at].iter().rev();
+                (at - before.take_while(|stage| matches!(stage.work, Work::Derived(_))).count(), full)
+            }
+            Work::Pure(_) | Work::Derived(_) => continue,
+        };
+        if full_before && start > 0 {
             starts.push(start);
         }
-        effect_seen = true;
+        full = true;
     }
     let ends = starts.iter().skip(1).copied().chain([stages.len()]);
     starts
@@ -184,8 +214,13 @@ mod tests {
     fn compile(pipeline: &Pipeline, columns: &[&str]) -> Result<Plan> {
         let templates = Arc::new(Templates::load(None)?);
         let sampling = Sampling { model: "m".into(), ..Sampling::default() };
-        let context =
-            Context { templates: &templates, sampling: &sampling, sandbox: None, max_output_bytes: 16384 };
+        let context = Context {
+            templates: &templates,
+            sampling: &sampling,
+            sandbox: None,
+            max_output_bytes: 16384,
+            decontaminate: None,
+        };
         let plan = Plan::build(pipeline, &context)?;
         plan.check(&columns.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>())?;
         Ok(plan)
@@ -213,11 +248,11 @@ mod tests {
     fn what_a_step_runs_is_part_of_its_fingerprint() {
         let mut pipeline = Pipeline::load("synthesize").unwrap();
         let languages = ["python".to_owned()];
-        let before = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages);
+        let before = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages, &[]);
         let verify = pipeline.stages.iter_mut().find(|stage| stage.name == "verify").unwrap();
         let swapped = ["demo_test_func", "full_test_func"].map(|name| toml::Value::String(name.into()));
         verify.keys.insert("tests".into(), toml::Value::Array(swapped.into()));
-        let after = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages);
+        let after = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages, &[]);
         assert_eq!(before[..3], after[..3]);
         assert_ne!(before[3], after[3]);
     }
@@ -226,10 +261,10 @@ mod tests {
     fn fingerprints_chain() {
         let mut pipeline = Pipeline::load("synthesize").unwrap();
         let languages = ["python".to_owned()];
-        let before = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages);
+        let before = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages, &[]);
         let extract = pipeline.stages.iter_mut().find(|stage| stage.name == "tests.extract").unwrap();
         extract.keys.insert("fenced".into(), toml::Value::Array(vec!["demo_test_func".into()]));
-        let after = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages);
+        let after = compile(&pipeline, &SEED_COLUMNS).unwrap().fingerprints("s", &languages, &[]);
         assert_eq!(before[..2], after[..2]);
         assert!(before[2..].iter().zip(&after[2..]).all(|(before, after)| before != after));
     }

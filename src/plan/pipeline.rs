@@ -81,6 +81,32 @@ impl Pipeline {
         }
     }
 
+    /// Has the stage `stage` ask `models` instead of the run's.
+    ///
+    /// # Errors
+    /// There is no such stage, or it asks no model.
+    pub fn set_models(&mut self, stage: &str, models: &[String]) -> Result<()> {
+        let asks = |spec: &&mut Spec| spec.op == "model";
+        if let Some(spec) = self.stages.iter_mut().filter(asks).find(|spec| spec.name == stage) {
+            spec.set_models(models);
+            return Ok(());
+        }
+        let names: Vec<&str> =
+            self.stages.iter().filter(|spec| spec.op == "model").map(|spec| spec.name.as_str()).collect();
+        Err(Error::usage(format!("pipeline `{}` has no stage `{stage}` that asks a model", self.name))
+            .hint(format!("its stages that do are {}", names.join(", "))))
+    }
+
+    /// The models that `stage` asks: those it names, or else `default`.
+    ///
+    /// # Errors
+    /// Those of [`Spec::models`].
+    pub fn models(&self, stage: &str, default: &str) -> Result<Vec<String>> {
+        let spec = self.stages.iter().find(|spec| spec.name == stage);
+        let named = spec.map(Spec::models).transpose()?.unwrap_or_default();
+        Ok(if named.is_empty() { vec![default.to_owned()] } else { named })
+    }
+
     /// Names of the embedded pipelines, sorted.
     pub fn names() -> Vec<String> {
         let mut names: Vec<String> =
@@ -89,7 +115,11 @@ impl Pipeline {
         names
     }
 
-    fn parse(origin: &str, text: &str) -> Result<Self> {
+    /// The pipeline that `text`, found at `origin`, describes.
+    ///
+    /// # Errors
+    /// TOML that does not parse or has unknown keys; stages without a name of their own.
+    pub fn parse(origin: &str, text: &str) -> Result<Self> {
         let mut pipeline: Self = toml::from_str(text).map_err(|error| {
             Error::usage(format!("{origin}: {error}"))
                 .hint("data/pipelines/synthesize.toml shows every key a pipeline has")

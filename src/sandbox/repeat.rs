@@ -29,9 +29,9 @@ pub async fn run_repeated(sandbox: &dyn Sandbox, job: &Job, times: u32) -> Resul
     Ok(Repeated { verdicts, difference })
 }
 
-/// What of a program's behaviour differs between two verdicts. Of stderr only its being empty counts: messages hold
-/// paths and times that no test looks at.
-fn difference(first: &Verdict, other: &Verdict) -> Option<String> {
+/// What of a program's behaviour differs between two verdicts, one line. Of stderr only its being empty counts: messages
+/// hold paths and times that no test looks at.
+pub fn difference(first: &Verdict, other: &Verdict) -> Option<String> {
     if first.outcome != other.outcome {
         return Some(format!("{} instead of {}", other.outcome.name(), first.outcome.name()));
     }
@@ -39,8 +39,19 @@ fn difference(first: &Verdict, other: &Verdict) -> Option<String> {
         return Some(format!("exit code {:?} instead of {:?}", other.exit_code, first.exit_code));
     }
     if first.stdout != other.stdout {
-        let line = first.stdout.lines().zip(other.stdout.lines()).take_while(|(a, b)| a == b).count() + 1;
-        return Some(format!("stdout differs from line {line} on"));
+        let same = first.stdout.lines().zip(other.stdout.lines()).take_while(|(a, b)| a == b).count();
+        let [first, other] = [first, other].map(|verdict| shown(verdict.stdout.lines().nth(same)));
+        return Some(format!("stdout differs from line {} on: {other} instead of {first}", same + 1));
     }
     (first.stderr.is_empty() != other.stderr.is_empty()).then(|| "stderr is empty in one run only".to_owned())
+}
+
+/// The beginning of a line that a program printed, with its control characters escaped.
+fn shown(line: Option<&str>) -> String {
+    const MOST: usize = 80;
+    let Some(line) = line else { return "no line".to_owned() };
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}...", &line[..end]),
+        None => format!("{line:?}"),
+    }
 }

@@ -1,8 +1,9 @@
 //! Stages: what a pipeline is made of. One operator per file, one line per operator in [`registry`].
 //!
-//! A stage is a column transform. It is either *pure* (columns in, columns out) or an *effect* (columns in,
-//! requests to the model or the sandbox out, columns back). Neither sees journals, retries or other rows'
-//! fate: that is the executor's business.
+//! A stage is a column transform. It is *pure* (columns in, columns out), an *effect* (columns in,
+//! requests to the model or the sandbox out, columns back), or *global*: it reads all rows before it decides about any,
+//! so that rows wait there for one another. None sees journals, retries or other rows' fate: that is the executor's
+//! business.
 //!
 //! Two things go beyond one answer per request and one row per row:
 //!
@@ -12,25 +13,39 @@
 //!   a request to repair the reply. Each is a call of its own with its own key, journaled like any other, so that a
 //!   resumed run asks none of them again.
 
+mod adequacy;
+mod balance;
 mod capture;
 mod children;
+mod converse;
+mod critic;
+mod decontaminate;
+mod difficulty;
 mod equivalent;
 mod extract;
+mod extract_answer;
 mod extract_json;
 mod extract_sections;
 mod keep;
 mod model;
+mod novelty;
+mod only_where;
 mod prompt;
 pub mod registry;
 mod run;
+mod run_samples;
+mod sampled;
+mod score;
 mod select;
 mod translate_to;
 
 pub use children::{PARENT_ID, SAMPLE};
 pub use model::{MESSAGES, OUTPUT};
 pub use run::SUCCESS;
+pub use score::{MESSAGE, OUTCOME, PASSED, ROUND, passed_column};
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
@@ -68,6 +83,21 @@ pub struct Change {
 }
 
 impl Change {
+    /// The part of this change, which explodes no row, that concerns `len` rows from row `first` on.
+    pub fn of(&self, first: usize, len: usize) -> Self {
+        let from = self.rejected.partition_point(|rejection| rejection.row < first);
+        let to = self.rejected.partition_point(|rejection| rejection.row < first + len);
+        let rejected = self.rejected[from..to].iter();
+        Self {
+            rows: None,
+            add: self.add.iter().map(|(name, values)| (name.clone(), values.slice(first, len))).collect(),
+            rejected: rejected
+                .map(|rejection| Rejection { row: rejection.row - first, ..rejection.clone() })
+                .collect(),
+            leading: self.leading,
+        }
+    }
+
     /// `batch` exploded into the rows that the change's columns and rejections are about; from here on, the change is one
     /// of that batch.
     ///
@@ -182,7 +212,45 @@ pub trait Effect: Send + Sync {
     /// # Errors
     /// As for [`Pure::apply`].
     fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change>;
+
+    /// As [`Effect::fold`], given all answers to each request: the first one and those to its follow-ups. For effects to
+    /// which more than the last counts.
+    ///
+    /// # Errors
+    /// As for [`Pure::apply`].
+    fn fold_all(&self, batch: &RecordBatch, mut answers: Vec<Vec<Vec<Answer>>>) -> Result<Change> {
+        let last = answers.iter_mut().map(|row| row.iter_mut().filter_map(Vec::pop).collect());
+        self.fold(batch, &last.collect::<Vec<_>>())
+    }
 }
+
+/// Batches of rows, one after the other.
+pub type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>;
+
+/// All rows that come to a global stage, in seed order. They are on disk and can be read as often as needed.
+pub trait Rows: Sync {
+    /// All rows, in batches of about a thousand, with at least the columns `columns`.
+    ///
+    /// # Errors
+    /// The disk; the batches have errors of their own, of which one says that the run is to stop.
+    fn scan(&self, columns: &[&str]) -> Result<Batches<'_>>;
+
+    /// A directory for temporary files, on a disk that the rows fit on.
+    fn scratch(&self) -> &Path;
+}
+
+/// A decision about each row that needs all of them.
+pub trait Global: Send + Sync {
+    /// Decides: a change of all rows together that explodes none. Depends on the rows and their order alone, and holds far
+    /// less than the rows in memory. Called on a thread that may wait.
+    ///
+    /// # Errors
+    /// Those of the rows, and as for [`Pure::apply`].
+    fn decide(&self, rows: &dyn Rows) -> Result<Change>;
+}
+
+/// Most answers to one request of a row, those to its follow-ups included: a stage that never has enough is a defect.
+pub const MOST_ROUNDS: usize = 8;
 
 /// The work of a stage.
 pub enum Work {
@@ -192,6 +260,8 @@ pub enum Work {
     Derived(Box<dyn Pure>),
     /// Costs money or time: journaled, sealed.
     Effect(Box<dyn Effect>),
+    /// Needs all rows before it decides about one: a barrier, sealed.
+    Global(Box<dyn Global>),
 }
 
 /// Which resource an effect asks.
@@ -268,6 +338,19 @@ mod tests {
         let ids: Vec<_> = schema::strings(&changed, "id").unwrap().iter().flatten().collect();
         assert_eq!(ids, ["a", "b"]);
         assert_eq!(changed.column(1).as_ref(), &Int64Array::from(vec![1, 3]));
+    }
+
+    #[test]
+    fn a_change_of_all_rows_is_cut_where_the_partitions_are() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..6));
+        let rejection = |row| Rejection { row, reason: "r".into(), detail: format!("row {row}") };
+        let rejected = vec![rejection(0), rejection(2), rejection(3)];
+        let all = Change { add: vec![("n".into(), numbers)], rejected, ..Change::default() };
+        let changed = all.of(2, 2);
+        assert_eq!(changed.add[0].1.as_ref(), &Int64Array::from(vec![2, 3]));
+        let rows: Vec<_> = changed.rejected.iter().map(|r| (r.row, r.detail.as_str())).collect();
+        assert_eq!(rows, [(0, "row 2"), (1, "row 3")]);
+        assert!(all.of(4, 2).rejected.is_empty() && all.of(0, 0).rejected.is_empty());
     }
 
     #[test]

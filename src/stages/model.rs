@@ -13,10 +13,11 @@ use serde_json::Value;
 use self::finish::{OnLength, OnProblem, Policy};
 use self::json::{Expected, Format};
 use super::registry::{Context, Spec};
+use super::sampled::{self, Sampled};
 use super::{Answer, Change, Effect, Rejection, Request, Resource, Stage, Work, children, depends_on};
 use crate::error::{Error, Result};
 use crate::frame::schema::{ID, LANGUAGE, strings};
-use crate::llm::chat::{Message, Reply, Sampling};
+use crate::llm::chat::{Message, REQUEST_REFUSED, Reply, Sampling};
 use crate::text::json_schema::JsonSchema;
 use crate::text::thinking::{self, Thinking};
 
@@ -32,13 +33,17 @@ const MOST_SAMPLES: u32 = 1000;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
+    /// Model that is asked instead of the run's; of several, sample k asks the k-th, round and round. See [`Spec::models`].
+    #[serde(rename = "model")]
+    _model: Option<toml::Value>,
     /// Sampling settings of this stage, where they differ from the run's.
     temperature: Option<f64>,
     max_tokens: Option<u32>,
     top_p: Option<f64>,
-    /// Replies to each conversation. More than one explode the row: each becomes a child row.
-    #[serde(default = "one")]
-    samples: u32,
+    /// Replies to each conversation, by default one of each model. More than one explode the row: each becomes a child row.
+    samples: Option<u32>,
+    /// Column that all replies of a row go into, instead of `output` and child rows: see [`super::sampled`].
+    samples_into: Option<String>,
     /// Column for the model's reasoning, null where it gave none.
     reasoning_into: Option<String>,
     /// Column for why the model stopped.
@@ -64,18 +69,15 @@ struct Config {
     repair: bool,
 }
 
-fn one() -> u32 {
-    1
-}
-
 fn yes() -> bool {
     true
 }
 
 struct Ask {
     stage: String,
-    /// One for each sample. They are one and the same, unless a sampling seed is set.
+    /// One for each sample.
     sampling: Vec<Arc<Sampling>>,
+    samples_into: Option<String>,
     reasoning_into: Option<String>,
     finish_reason_into: Option<String>,
     thinking: Thinking,
@@ -91,16 +93,21 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     sampling.temperature = config.temperature.or(sampling.temperature);
     sampling.max_tokens = config.max_tokens.or(sampling.max_tokens);
     sampling.top_p = config.top_p.or(sampling.top_p);
-    if !(1..=MOST_SAMPLES).contains(&config.samples) {
+    let models = match spec.models()? {
+        none if none.is_empty() => vec![sampling.model.clone()],
+        models => models,
+    };
+    let samples = config.samples.unwrap_or(u32::try_from(models.len()).unwrap_or(u32::MAX));
+    if !(1..=MOST_SAMPLES).contains(&samples) {
         return Err(refused(
-            format!("`samples` is {}", config.samples),
+            format!("`samples` is {samples}"),
             &format!("ask for 1 to {MOST_SAMPLES} replies to each conversation"),
         ));
     }
-    if config.samples > 1 && sampling.temperature == Some(0.0) {
+    if samples as usize > models.len() && sampling.temperature == Some(0.0) {
         return Err(refused(
-            format!("{} samples at temperature 0 are {0} times the same reply", config.samples),
-            "give the stage a `temperature` above 0",
+            format!("{samples} samples at temperature 0 are {samples} times the same reply"),
+            "give the stage a `temperature` above 0, or one `model` for each sample",
         ));
     }
     let json = expected(&config).map_err(|what| refused(what, "see `response_format` and `json_schema`"))?;
@@ -110,41 +117,42 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let finish = policy(&config, &sampling).map_err(|what| {
         refused(what, "`on_length = \"retry\"` needs `retry_max_tokens` larger than `max_tokens`")
     })?;
-    let mut adds = vec![OUTPUT.to_owned()];
-    adds.extend(config.reasoning_into.clone());
-    adds.extend(config.finish_reason_into.clone());
-    if config.samples > 1 {
+    let each = config.reasoning_into.iter().chain(&config.finish_reason_into);
+    if let (Some(column), Some(name)) = (&config.samples_into, each.clone().next()) {
+        return Err(refused(
+            format!("all samples of a row go into `{column}`, so that `{name}` has no single value"),
+            "leave it out: the table `replies` has the reasoning and finish reason of every sample",
+        ));
+    }
+    let mut adds = vec![config.samples_into.clone().unwrap_or_else(|| OUTPUT.to_owned())];
+    adds.extend(each.cloned());
+    let explodes = samples > 1 && config.samples_into.is_none();
+    if explodes {
         adds.extend([ID, children::PARENT_ID, children::SAMPLE].map(str::to_owned));
     }
     let taken = |at: usize| adds[at] == MESSAGES || adds[at] == LANGUAGE || adds[..at].contains(&adds[at]);
-    if let Some(twice) = (1..adds.len()).find(|at| taken(*at)) {
+    let first = usize::from(config.samples_into.is_none());
+    if let Some(twice) = (first..adds.len()).find(|at| taken(*at)) {
         return Err(refused(format!("the column `{}` is another", adds[twice]), "give it another name"));
     }
     let schema =
         json.as_ref().map(|json| (json.format, json.repair, json.schema.as_ref().map(JsonSchema::as_value)));
     let depends =
-        serde_json::to_string(&(&sampling, config.samples, &adds, config.thinking, &finish, schema))
+        serde_json::to_string(&(&sampling, &models, samples, &adds, config.thinking, &finish, schema))
             .map_err(|error| refused(format!("sampling settings: {error}"), "see its keys"))?;
-    // A sampling seed makes equal requests give equal replies: each sample gets its own.
-    let sampling: Vec<Arc<Sampling>> = match sampling.seed {
-        Some(seed) => (0..config.samples)
-            .map(|sample| Some(seed.wrapping_add(sample.into())))
-            .map(|seed| Arc::new(Sampling { seed, ..sampling.clone() }))
-            .collect(),
-        None => std::iter::repeat_n(Arc::new(sampling), config.samples as usize).collect(),
-    };
     Ok(Stage {
         name: spec.name.as_str().into(),
         op: "model",
         needs: vec![MESSAGES.into()],
         adds,
         drops: vec![MESSAGES.into()],
-        requests: Some((Resource::Model, config.samples as usize)),
-        fan_out: config.samples as usize,
+        requests: Some((Resource::Model, samples as usize)),
+        fan_out: if explodes { samples as usize } else { 1 },
         depends: depends_on(depends),
         work: Work::Effect(Box::new(Ask {
             stage: spec.name.clone(),
-            sampling,
+            sampling: samplings(&sampling, &models, samples),
+            samples_into: config.samples_into,
             reasoning_into: config.reasoning_into,
             finish_reason_into: config.finish_reason_into,
             thinking: config.thinking,
@@ -152,6 +160,21 @@ pub(super) fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
             json,
         })),
     })
+}
+
+/// The settings of each sample: one and the same for those of one model, unless a sampling seed is set.
+fn samplings(sampling: &Sampling, models: &[String], samples: u32) -> Vec<Arc<Sampling>> {
+    let of_model = |model: &String| Sampling { model: model.clone(), ..sampling.clone() };
+    let of_models: Vec<Arc<Sampling>> = models.iter().map(|model| Arc::new(of_model(model))).collect();
+    let each = of_models.iter().cycle().zip(0..samples);
+    match sampling.seed {
+        // A sampling seed makes equal requests give equal replies: each sample gets its own.
+        Some(seed) => each
+            .map(|(sampling, sample)| (sampling, Some(seed.wrapping_add(sample.into()))))
+            .map(|(sampling, seed)| Arc::new(Sampling { seed, ..Sampling::clone(sampling) }))
+            .collect(),
+        None => each.map(|(sampling, _)| sampling.clone()).collect(),
+    }
 }
 
 /// What `config` says about cut, filtered and refused replies.
@@ -240,6 +263,21 @@ impl Ask {
     }
 }
 
+impl Ask {
+    /// What the samples of one row came to. A reply that would reject a row of its own is told as such among the others.
+    fn sampled(&self, answers: &[Answer]) -> Vec<Sampled> {
+        let replies = answers.iter().filter_map(|answer| match answer {
+            Answer::Model(reply) => Some(reply),
+            Answer::Sandbox(_) => None,
+        });
+        let sample = |reply| match self.output(reply) {
+            Ok(output) => Sampled { output: output.into_owned(), problem: None },
+            Err((reason, _)) => Sampled { output: self.parts(reply).1.to_owned(), problem: Some(reason) },
+        };
+        replies.map(sample).collect()
+    }
+}
+
 impl Effect for Ask {
     fn requests(&self, batch: &RecordBatch) -> Result<Vec<Vec<Request>>> {
         let rows = (0..batch.num_rows()).map(|row| {
@@ -285,6 +323,23 @@ impl Effect for Ask {
     }
 
     fn fold(&self, batch: &RecordBatch, answers: &[Vec<Answer>]) -> Result<Change> {
+        if let Some(column) = &self.samples_into {
+            let mut change = Change::default();
+            let mut texts = Vec::with_capacity(answers.len());
+            for (row, answers) in answers.iter().enumerate() {
+                let samples = self.sampled(answers);
+                // Nobody has answered: not even that the row is hard to answer is known.
+                if samples.iter().all(Sampled::is_refused) {
+                    let detail = samples.into_iter().next().map(|sample| sample.output).unwrap_or_default();
+                    change.rejected.push(Rejection { row, reason: REQUEST_REFUSED.to_owned(), detail });
+                    texts.push("[]".to_owned());
+                } else {
+                    texts.push(sampled::text(&samples)?);
+                }
+            }
+            change.add.push((column.clone(), sampled::column(&self.stage, texts)?));
+            return Ok(change);
+        }
         let mut change = match self.sampling.len() {
             1 => Change::default(),
             samples => children::samples(batch, samples as u32)?,

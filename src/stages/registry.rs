@@ -1,12 +1,14 @@
 //! The table of operators: the only place that knows them all.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::Stage;
+use super::only_where::{self, WHERE};
 use crate::error::{Error, Result};
 use crate::llm::chat::Sampling;
 use crate::sandbox::Sandbox;
@@ -22,6 +24,9 @@ pub struct Context<'a> {
     pub sandbox: Option<Arc<dyn Sandbox>>,
     /// Longest captured output of a program that may go into a prompt, bytes.
     pub max_output_bytes: usize,
+    /// Benchmark files that rows are held against besides those a pipeline names. `None` when nothing will run (`explain`):
+    /// no benchmark is read then.
+    pub decontaminate: Option<&'a [PathBuf]>,
 }
 
 /// One `[[stage]]` of a pipeline file: its name, its operator, and the operator's own keys.
@@ -49,6 +54,37 @@ impl Spec {
     }
 }
 
+/// The key that names the model, or the models, that a stage asks instead of the run's.
+const MODEL: &str = "model";
+
+impl Spec {
+    /// The models that the stage names instead of the run's, in the order its samples go round them.
+    ///
+    /// # Errors
+    /// `model` is neither a name nor a list of names.
+    pub fn models(&self) -> Result<Vec<String>> {
+        let named = match self.keys.get(MODEL) {
+            None => return Ok(Vec::new()),
+            Some(Value::String(name)) => vec![Some(name.clone())],
+            Some(Value::Array(names)) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
+            Some(_) => Vec::new(),
+        };
+        let names: Option<Vec<String>> = named.into_iter().collect();
+        names
+            .filter(|names| !names.is_empty() && names.iter().all(|name| !name.trim().is_empty()))
+            .ok_or_else(|| {
+                Error::usage(format!("stage `{}`: `model` names no model", self.name))
+                    .hint("it is a name, or a list of names that the samples go round")
+            })
+    }
+
+    /// Has the stage ask `models`.
+    pub fn set_models(&mut self, models: &[String]) {
+        let names = models.iter().map(|name| Value::String(name.clone())).collect();
+        self.keys.insert(MODEL.to_owned(), Value::Array(names));
+    }
+}
+
 type Build = fn(&Spec, &Context<'_>) -> Result<Stage>;
 
 /// Operators by name.
@@ -59,12 +95,22 @@ const OPERATORS: &[(&str, Build)] = &[
     ("extract_section", super::extract::build_section),
     ("extract_sections", super::extract_sections::build),
     ("extract_json", super::extract_json::build),
+    ("extract_answer", super::extract_answer::build),
     ("run", super::run::build),
+    ("run_samples", super::run_samples::build),
+    ("difficulty", super::difficulty::build),
+    ("critic", super::critic::build),
     ("capture", super::capture::build),
     ("keep", super::keep::build),
     ("equivalent", super::equivalent::build),
     ("translate_to", super::translate_to::build),
+    ("score", super::score::build),
+    ("converse", super::converse::build),
     ("select", super::select::build),
+    ("decontaminate", super::decontaminate::build),
+    ("novelty", super::novelty::build),
+    ("balance", super::balance::build),
+    ("adequacy", super::adequacy::build),
 ];
 
 /// Builds the stage that `spec` describes.
@@ -74,7 +120,14 @@ const OPERATORS: &[(&str, Build)] = &[
 pub fn build(spec: &Spec, context: &Context<'_>) -> Result<Stage> {
     let build = OPERATORS.iter().find(|(name, _)| *name == spec.op).map(|(_, build)| build);
     match build {
-        Some(build) => build(spec, context),
+        Some(build) => match spec.keys.get(WHERE) {
+            None => build(spec, context),
+            Some(condition) => {
+                let mut rest = spec.clone();
+                rest.keys.remove(WHERE);
+                only_where::build(build(&rest, context)?, spec, condition)
+            }
+        },
         None => {
             let known: Vec<&str> = OPERATORS.iter().map(|(name, _)| *name).collect();
             Err(Error::usage(format!("stage `{}`: unknown operator `{}`", spec.name, spec.op))

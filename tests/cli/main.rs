@@ -15,13 +15,12 @@ mod chat_server;
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use assert_cmd::cargo::cargo_bin;
-use autocodegen::frame::records::{json_lines, read_records};
 use chat_server::{ChatServer, Said, reply};
+use common::{Ended, ended, records};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -47,15 +46,6 @@ first = ["id", "output"]
 /// A fresh directory to run the binary in.
 struct Place(TempDir);
 
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    /// Exit code; 128 + n for signal n.
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
 impl Place {
     /// With `ask.toml` and two good seeds in `seeds.jsonl`.
     fn new() -> Self {
@@ -73,13 +63,9 @@ impl Place {
         fs::write(self.path(name), content).unwrap();
     }
 
-    /// The binary, here, with nothing in the environment that concerns it.
+    /// The binary, here.
     fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(cargo_bin!("autocodegen"));
-        command.current_dir(self.0.path()).args(args.split_whitespace()).stdin(Stdio::null());
-        command.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").env_remove("AUTOCODEGEN_LOG");
-        command.env("AUTOCODEGEN_CACHE", "off");
-        command
+        common::command(self.0.path(), args)
     }
 
     fn run(&self, args: &str) -> Ended {
@@ -93,56 +79,13 @@ impl Place {
 
     /// Rows of the table `name` of the run `run`.
     fn table(&self, run: &str, name: &str) -> Vec<Value> {
-        let mut rows = Vec::new();
-        let mut files: Vec<PathBuf> =
-            fs::read_dir(self.path(run).join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        for file in files {
-            rows.extend(records(&file));
-        }
-        rows
-    }
-}
-
-fn ended(output: std::process::Output) -> Ended {
-    use std::os::unix::process::ExitStatusExt;
-    let status = output.status;
-    Ended {
-        code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap()),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-impl Ended {
-    /// Ended with `code`, and stderr says all of `words`, a hint among them when it is an error.
-    #[track_caller]
-    fn says(&self, code: i32, words: &[&str]) {
-        assert_eq!(self.code, code, "{self:#?}");
-        for word in words {
-            assert!(self.stderr.contains(word), "`{word}` is missing in {self:#?}");
-        }
-        if matches!(code, 2 | 3) {
-            assert!(self.stderr.starts_with("error: ") || self.stderr.contains("\nerror: "), "{self:#?}");
-            assert!(self.stderr.contains("\nhint: "), "no hint in {self:#?}");
-            assert!(!self.stderr.contains("panicked"), "{self:#?}");
-        }
+        common::table(&self.path(run).join(name))
     }
 }
 
 /// A python seed as a JSON line.
 fn seed(text: &str) -> String {
     serde_json::json!({"text": text, "language": "python"}).to_string() + "\n"
-}
-
-/// Records of a JSONL or Parquet file.
-fn records(file: &Path) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for batch in read_records(file, 1000).unwrap() {
-        let lines = String::from_utf8(json_lines(&batch.unwrap()).unwrap()).unwrap();
-        rows.extend(lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-    }
-    rows
 }
 
 /// A server that answers everything with a short text.

@@ -2,9 +2,14 @@
 
 use super::*;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 24] = [
     "run",
     "estimate",
+    "evaluate",
+    "compare",
+    "benchmark",
+    "benchmark lite",
+    "benchmark complete",
     "models",
     "cache",
     "cache ls",

@@ -2,7 +2,10 @@
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use autocodegen::frame::records::{json_lines, read_records};
+use serde_json::Value;
 
 /// Says on stderr that a test did not run, and why. With `AUTOCODEGEN_REQUIRE=1` that is a failure.
 pub fn skip(test: &str, why: &str) {
@@ -37,4 +40,67 @@ impl Drop for SmallDisk {
             eprintln!("cannot unmount {}", self.0.display());
         }
     }
+}
+
+/// The binary, to run in `dir`, with nothing in the environment that concerns it.
+pub fn command(dir: &Path, args: &str) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("autocodegen"));
+    command.current_dir(dir).args(args.split_whitespace()).stdin(Stdio::null());
+    command.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").env_remove("AUTOCODEGEN_LOG");
+    command.env("AUTOCODEGEN_CACHE", "off");
+    command
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; 128 + n for signal n.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// How the command that gave `output` ended.
+pub fn ended(output: std::process::Output) -> Ended {
+    use std::os::unix::process::ExitStatusExt;
+    let status = output.status;
+    Ended {
+        code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap()),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Ended {
+    /// Ended with `code`, and stderr says all of `words`, a hint among them when it is an error.
+    #[track_caller]
+    pub fn says(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{self:#?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "`{word}` is missing in {self:#?}");
+        }
+        if matches!(code, 2 | 3) {
+            assert!(self.stderr.starts_with("error: ") || self.stderr.contains("\nerror: "), "{self:#?}");
+            assert!(self.stderr.contains("\nhint: "), "no hint in {self:#?}");
+            assert!(!self.stderr.contains("panicked"), "{self:#?}");
+        }
+    }
+}
+
+/// Records of a JSONL or Parquet file.
+pub fn records(file: &Path) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for batch in read_records(file, 1000).unwrap() {
+        let lines = String::from_utf8(json_lines(&batch.unwrap()).unwrap()).unwrap();
+        rows.extend(lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    rows
+}
+
+/// Rows of the table `dir`.
+pub fn table(dir: &Path) -> Vec<Value> {
+    let listed = std::fs::read_dir(dir).unwrap();
+    let mut files: Vec<PathBuf> = listed.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().flat_map(|file| records(file)).collect()
 }

@@ -107,6 +107,13 @@ async fn solutions_and_tests_are_spliced() {
         strict["response_extensions"]["reason"].as_str().unwrap().contains("before its tests"),
         "{strict}"
     );
+
+    let elsewhere = json!({
+        "src_uid": "v", "lang": "python", "source_code": "import os\nprint(os.getcwd())", "show_log": true,
+        "request_extensions": { "variation": "1" },
+    });
+    let answer = server.ask("/submit", elsewhere).await;
+    assert!(!answer["exec_cout"].as_str().unwrap().contains("/work"), "{answer}");
 }
 
 #[tokio::test]
@@ -157,6 +164,7 @@ async fn what_is_wrong_with_a_request_is_told_with_200() {
         (with("request_extensions", json!({ "timeout": -1 })), "timeout"),
         (with("request_extensions", json!({ "timeout": 0 })), "timeout"),
         (with("request_extensions", json!({ "strict": "perhaps" })), "strict"),
+        (with("request_extensions", json!({ "variation": -1 })), "variation"),
         (with("request_extensions", json!({ "limits": { "fuel": 3 } })), "fuel"),
         (json!({ "src_uid": "g", "lang": "shell", "func_code": "a" }), "main_code"),
         (json!({ "src_uid": "g", "lang": "shell", "main_code": "a" }), "func_code"),

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 const BUNDLED: &str = include_str!("../../../data/estimate.toml");
 
 /// Operators that send rows away.
-const JUDGES: [&str; 5] = ["model", "extract_blocks", "extract_section", "capture", "keep"];
+const JUDGES: [&str; 7] =
+    ["model", "extract_blocks", "extract_section", "capture", "keep", "critic", "difficulty"];
 
 /// What stands in for answers that a run does not have yet.
 #[derive(Debug, Clone, Deserialize)]

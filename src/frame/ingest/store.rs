@@ -58,10 +58,24 @@ impl SeedStore {
     /// # Errors
     /// The disk.
     pub fn write(seed_dir: &Path, rows: RecordBatch) -> Result<Self> {
-        let mut writer = SeedWriter::create(seed_dir, rows.schema())?;
-        writer.push(vec![rows])?;
-        writer.finish()?;
+        Self::write_all(seed_dir, rows.schema(), [Ok(rows)])?;
         Self::open(seed_dir)
+    }
+
+    /// Writes the rows of `batches`, which all have `schema`, as a seed frame into `seed_dir`.
+    ///
+    /// # Errors
+    /// The disk; the first error among the batches.
+    pub fn write_all(
+        seed_dir: &Path,
+        schema: SchemaRef,
+        batches: impl IntoIterator<Item = Result<RecordBatch>>,
+    ) -> Result<()> {
+        let mut writer = SeedWriter::create(seed_dir, schema)?;
+        for batch in batches {
+            writer.push(vec![batch?])?;
+        }
+        writer.finish()
     }
 
     /// Number of rows.

@@ -67,7 +67,7 @@ impl Gatherer {
         self.lock().pass_over = false;
     }
 
-    /// The pass is over: completes the last file.
+    /// The pass is over: completes the last files.
     ///
     /// # Errors
     /// The disk.
@@ -140,15 +140,16 @@ impl State {
         }
         let line = self.files.line(request)?;
         self.asked.add(&asked).map_err(broken)?;
-        let full = self.files.push(&line).map_err(broken)?;
+        let full = self.files.push(&request.sampling.model, &line).map_err(broken)?;
         self.held.insert(request.key);
         let is_full = full.is_some();
         self.keep(full).map_err(broken)?;
         Ok(is_full)
     }
 
-    fn keep(&mut self, written: Option<Written>) -> Result<()> {
-        if written.is_some() {
+    fn keep(&mut self, written: impl IntoIterator<Item = Written>) -> Result<()> {
+        let mut written = written.into_iter().peekable();
+        if written.peek().is_some() {
             // Before anybody sends the file: who asked must be known when answers come.
             self.asked.sync()?;
             self.written.extend(written);

@@ -1,5 +1,8 @@
-//! Request files: JSON lines as batch services take them, split where one would be too large.
+//! Request files: JSON lines as batch services take them, split where one would be too large. Services run a file with one
+//! model, so each file asks one.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -43,10 +46,12 @@ pub struct RequestFiles {
     url: String,
     endpoint: Option<Arc<HttpModel>>,
     next: u32,
-    open: Option<Open>,
+    /// The file that requests to each model are being appended to.
+    open: BTreeMap<String, Open>,
 }
 
 struct Open {
+    number: u32,
     new: NewFile,
     file: BufWriter<File>,
     requests: u64,
@@ -65,7 +70,14 @@ struct Line<'a> {
 impl RequestFiles {
     /// Files in the folder `dir`, numbered from `first` on, whose requests name the address `url`.
     pub fn new(dir: &Path, limits: Limits, url: &str, first: u32) -> Self {
-        Self { dir: dir.to_owned(), limits, url: url.to_owned(), endpoint: None, next: first, open: None }
+        Self {
+            dir: dir.to_owned(),
+            limits,
+            url: url.to_owned(),
+            endpoint: None,
+            next: first,
+            open: BTreeMap::new(),
+        }
     }
 
     /// The same for this endpoint, with bodies as it takes them.
@@ -102,20 +114,25 @@ impl RequestFiles {
         Ok(line)
     }
 
-    /// Appends a line. The file before, where that is full now.
+    /// Appends a line that asks `model`. The file before, where that is full now.
     ///
     /// # Errors
     /// The disk.
-    pub fn push(&mut self, line: &[u8]) -> Result<Option<Written>> {
+    pub fn push(&mut self, model: &str, line: &[u8]) -> Result<Option<Written>> {
         let Limits { requests, bytes } = self.limits;
         let size = line.len() as u64;
         let is_full = |open: &Open| open.requests >= requests.max(1) || open.bytes + size > bytes;
-        let full = if self.open.as_ref().is_some_and(is_full) { self.finish()? } else { None };
-        let open = match &mut self.open {
-            Some(open) => open,
-            None => {
-                let (new, file) = NewFile::create(&Self::path(&self.dir, self.next))?;
-                self.open.insert(Open { new, file: BufWriter::new(file), requests: 0, bytes: 0 })
+        let full = match self.open.get(model).is_some_and(is_full) {
+            true => self.open.remove(model).map(Open::finish).transpose()?,
+            false => None,
+        };
+        let open = match self.open.entry(model.to_owned()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let number = self.next;
+                let (new, file) = NewFile::create(&Self::path(&self.dir, number))?;
+                self.next += 1;
+                place.insert(Open { number, new, file: BufWriter::new(file), requests: 0, bytes: 0 })
             }
         };
         let written = open.file.write_all(line);
@@ -125,17 +142,21 @@ impl RequestFiles {
         Ok(full)
     }
 
-    /// Completes the file that lines are being appended to, if there is one.
+    /// Completes the files that lines are being appended to.
     ///
     /// # Errors
     /// The disk.
-    pub fn finish(&mut self) -> Result<Option<Written>> {
-        let Some(Open { new, mut file, requests, bytes }) = self.open.take() else { return Ok(None) };
+    pub fn finish(&mut self) -> Result<Vec<Written>> {
+        std::mem::take(&mut self.open).into_values().map(Open::finish).collect()
+    }
+}
+
+impl Open {
+    fn finish(self) -> Result<Written> {
+        let Self { number, new, mut file, requests, bytes } = self;
         let path = new.path().to_owned();
         file.flush().map_err(|error| Error::io("write", &path, error))?;
         new.place()?;
-        let number = self.next;
-        self.next += 1;
-        Ok(Some(Written { number, path, requests, bytes }))
+        Ok(Written { number, path, requests, bytes })
     }
 }

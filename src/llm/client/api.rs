@@ -8,17 +8,16 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{HttpModel, REFUSAL_BYTES, REFUSAL_WAIT};
 use crate::error::{Fault, Recovery};
+use crate::llm::address::{CHAT_PATH, COMPLETIONS_PATH};
 use crate::llm::fault;
 use crate::llm::secret::Secret;
-
-/// Where the path of a chat-completions address ends.
-const CHAT_PATH: &str = "/chat/completions";
 
 impl HttpModel {
     /// The address of another endpoint of the same API, e.g. `/batches`.
     pub(in crate::llm) fn url(&self, end: &str) -> Url {
         let mut url = self.chat_url.clone();
-        let root = url.path().strip_suffix(CHAT_PATH).unwrap_or_default().to_owned();
+        let ending = if self.completes() { COMPLETIONS_PATH } else { CHAT_PATH };
+        let root = url.path().strip_suffix(ending).unwrap_or_default().to_owned();
         url.set_path(&format!("{root}{end}"));
         url
     }

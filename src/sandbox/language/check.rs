@@ -46,6 +46,9 @@ impl Language {
         for (key, command) in self.commands() {
             self.check_command(&key, command)?;
         }
+        for argument in &self.vary_arguments {
+            self.check_placeholders("vary_arguments", argument)?;
+        }
         for (name, value) in &self.env {
             self.check_placeholders(&format!("env.{name}"), value)?;
         }

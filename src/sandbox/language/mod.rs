@@ -85,6 +85,9 @@ pub struct Language {
     /// the repetition, from 1.
     #[serde(default)]
     pub vary: BTreeMap<String, String>,
+    /// Arguments that the command that runs the program gets besides, right after its name, in such repetitions.
+    #[serde(default)]
+    pub vary_arguments: Vec<String>,
     /// Whether its toolchain comes from packages that `doctor --install` can install.
     #[serde(default = "yes")]
     pub installable: bool,

@@ -58,6 +58,17 @@ pub(super) fn flag(object: &Map<String, Value>, name: &str) -> Result<bool, Stri
     flag.ok_or_else(|| wrong(name, "true or false", value))
 }
 
+/// A field that holds a small whole number; 0 when absent.
+pub(super) fn count(object: &Map<String, Value>, name: &str) -> Result<u32, String> {
+    let Some(value) = field(object, name) else { return Ok(0) };
+    let count = match value {
+        Value::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    count.ok_or_else(|| wrong(name, "a whole number", value))
+}
+
 /// What is said of a field that is not there.
 pub(super) fn missing(name: &str) -> String {
     format!("field `{name}` is missing")

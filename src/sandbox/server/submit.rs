@@ -63,6 +63,7 @@ impl<'a> Submission<'a> {
             tests: tests.map(str::to_owned),
             limits: service.options.ceilings.over(language, asked),
             strict: loose::flag(extensions, "strict")?,
+            variation: loose::count(extensions, "variation")?,
             ..Job::default()
         };
         Ok(Self { src_uid, language, job })

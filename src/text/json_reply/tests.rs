@@ -133,7 +133,7 @@ fn loosely(value: &Value, choices: &mut impl Iterator<Item = u8>) -> String {
 
 proptest! {
     #[test]
-    fn any_json_is_read_whatever_is_around_it(value in any_json(), before in "[^\\[{`~\"']{0,40}", after in "[^\\[{`~]{0,40}") {
+    fn any_json_is_read_whatever_is_around_it(value in any_json(), before in "[^\\[{`~\"'#/]{0,40}", after in "[^\\[{`~]{0,40}") {
         let (compact, pretty) = (value.to_string(), serde_json::to_string_pretty(&value).unwrap());
         let fenced = crate::text::blocks::render("json", &pretty);
         prop_assert_eq!(first(&compact), Ok(value.clone()));

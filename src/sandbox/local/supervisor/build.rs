@@ -34,6 +34,16 @@ impl Prepared<'_> {
         }
     }
 
+    /// The command that runs the program.
+    pub(super) fn run_command(&self) -> Command {
+        let mut command = self.command(&self.program.run);
+        if self.variation > 0 {
+            let more = self.toolchain.expand(&self.language.vary_arguments, &self.program.file_name);
+            command.argv.splice(1..1, more);
+        }
+        command
+    }
+
     /// The files of the work folder, by name.
     fn files(&self) -> Vec<(String, Vec<u8>)> {
         let program = &self.program;
@@ -76,7 +86,7 @@ impl LocalSandbox {
 
     pub(super) async fn build(&self, job: &Prepared<'_>, turn: &mut Turn<'_>) -> Result<Built, Fault> {
         let Some(compile) = &job.program.compile else {
-            let interpreter = job.interpreter(&job.command(&job.program.run));
+            let interpreter = job.interpreter(&job.run_command());
             let surroundings = Surroundings { interpreter, ..job.surroundings() };
             let work = Work::open(self.connection()?, surroundings, job.files(), 1)?;
             return Ok(Built { result: Ok(work), usage: None, reused: false });

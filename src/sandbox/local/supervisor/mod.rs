@@ -266,11 +266,8 @@ impl LocalSandbox {
                 return Ok(verdict);
             }
         };
-        let command = Command {
-            stdin: job.stdin.to_owned(),
-            asked_to_complete: job.strict,
-            ..job.command(&job.program.run)
-        };
+        let command =
+            Command { stdin: job.stdin.to_owned(), asked_to_complete: job.strict, ..job.run_command() };
         let run = work.run(command).await?;
         (verdict.outcome, verdict.reason) = judge::running(&run, job.language);
         verdict.usage = usage(&run);
