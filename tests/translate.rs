@@ -72,7 +72,8 @@ fn run(dir: &Path, pipeline: &str, args: &str) -> (i32, String) {
 }
 
 fn table(run: &Path, name: &str) -> Vec<Value> {
-    let mut files: Vec<PathBuf> = fs::read_dir(run.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(run.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let mut rows = Vec::new();
     for file in files {
@@ -89,7 +90,8 @@ fn fates(run: &Path) -> BTreeMap<String, String> {
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let kept = table(run, "dataset").into_iter().map(|row| (text(&row, "id"), "dataset".to_owned()));
     let left = table(run, "rejected").into_iter();
-    let left = left.map(|row| (text(&row, "id"), format!("{} {}", text(&row, "stage"), text(&row, "reason"))));
+    let left =
+        left.map(|row| (text(&row, "id"), format!("{} {}", text(&row, "stage"), text(&row, "reason"))));
     kept.collect::<Vec<_>>().into_iter().chain(left).collect()
 }
 
@@ -104,7 +106,8 @@ fn pipeline_to(dir: &Path, targets: &str) -> String {
 
 /// `problem` with a note in its solution that tells it from others like it.
 fn noted(mut problem: Value, note: &str) -> Value {
-    let comment = if ["cpp", "javascript"].contains(&problem["language"].as_str().unwrap()) { "//" } else { "#" };
+    let comment =
+        if ["cpp", "javascript"].contains(&problem["language"].as_str().unwrap()) { "//" } else { "#" };
     let solution = problem["canonical_solution"].as_str().unwrap();
     let (fence, code) = solution.split_once('\n').unwrap();
     problem["canonical_solution"] = format!("{fence}\n{comment} note: {note}.\n{code}").into();
@@ -132,8 +135,11 @@ fn the_bundled_translations_end_as_they_should() {
     let (code, said) = run(dir.path(), "translate", "");
     assert_eq!(code, 0, "{said}");
     let out = dir.path().join("run");
-    let golden: BTreeMap<String, String> =
-        GOLDEN.lines().map(|line| line.split_once(' ').unwrap()).map(|(id, fate)| (id.into(), fate.into())).collect();
+    let golden: BTreeMap<String, String> = GOLDEN
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(id, fate)| (id.into(), fate.into()))
+        .collect();
     assert_eq!(fates(&out), golden);
     let dataset = table(&out, "dataset");
     for row in &dataset {
@@ -146,9 +152,19 @@ fn the_bundled_translations_end_as_they_should() {
         assert!(row.get("seed_id").is_none() && row.get("success").is_none(), "{row}");
     }
     let caught = table(&out, "rejected");
-    let detail = caught.iter().find(|row| row["reason"] == "not_equivalent").unwrap()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("shell printed, from line 9 on:\n1 INFO started"), "{detail}");
-    assert!(detail.contains("perl printed, from line 9 on:\n1 WARN slow query"), "{detail}");
+    let detail = caught.iter().find(|row| row["reason"] == "not_equivalent").unwrap()["detail"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        detail.contains("shell printed, from line 7 on:\nOutput: [2 ERROR no route to host\n1 INFO started"),
+        "{detail}"
+    );
+    assert!(
+        detail
+            .contains("perl printed, from line 7 on:\nOutput: [2 ERROR no route to host\n1 WARN slow query"),
+        "{detail}"
+    );
 
     // Counts add up by language also where rows change theirs, and a second run changes nothing.
     let counts: Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
@@ -158,7 +174,8 @@ fn the_bundled_translations_end_as_they_should() {
         assert_eq!(number("rows_in") + number("spawned"), number("kept"), "{language}");
     }
     assert_eq!(targets.keys().collect::<Vec<_>>(), ["cpp", "javascript", "shell"]);
-    let bytes = |name: &str| fs::read(fs::read_dir(out.join(name)).unwrap().next().unwrap().unwrap().path()).unwrap();
+    let bytes =
+        |name: &str| fs::read(fs::read_dir(out.join(name)).unwrap().next().unwrap().unwrap().path()).unwrap();
     let before = bytes("dataset");
     fs::remove_dir_all(out.join("stages")).unwrap();
     assert_eq!(run(dir.path(), "translate", "").0, 0);
@@ -186,7 +203,8 @@ fn what_cannot_be_run_here_waits_and_is_not_asked_for_again() {
     write(dir.path(), &[problem(PAYOFF), lost]);
     let args = format!("--seeds in.jsonl --model m --base-url {}", server.base_url);
     let known = Languages::embedded().unwrap();
-    let missing: Vec<&&str> = all.iter().filter(|name| toolchain::find(known.get(name).unwrap()).is_err()).collect();
+    let missing: Vec<&&str> =
+        all.iter().filter(|name| toolchain::find(known.get(name).unwrap()).is_err()).collect();
     let (code, said) = run(dir.path(), "translate", &args);
     assert_eq!(code, i32::from(!missing.is_empty()), "{said}");
     assert_eq!(server.asked(), 6);
@@ -203,7 +221,7 @@ fn what_cannot_be_run_here_waits_and_is_not_asked_for_again() {
         return;
     }
     assert!(missing.iter().all(|name| !first.contains_key(**name)), "{first:?}");
-    assert!(said.contains("TOOLCHAIN_MISSING"), "{said}");
+    assert!(said.contains("toolchain_missing"), "{said}");
     assert!(said.contains(&format!("{} rows are pending", missing.len())) || missing.len() == 1, "{said}");
     let counts: Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
     assert!(missing.iter().all(|name| counts["counts"]["verify"][**name]["pending"] == 1));
@@ -246,18 +264,38 @@ const PLANTED: &[Planted] = &[
     (PAYOFF, "payoff.ruby", "balance < 0 || rate_bp < 0", "balance < 0"),
     (PAYOFF, "payoff.ruby", "{ months: last[0],", "{ month: last[0],"),
     (PAYOFF, "payoff.ruby", "  end\n  rows\nend", "  end\n  rows.reverse\nend"),
-    (PAYOFF, "payoff.ruby", "principal, balance]\n  end", "principal, balance].map(&:to_s)\n  end"),
+    (PAYOFF, "payoff.ruby", "rows.sum { |row| row[1] }", "rows.sum { |row| row[1] }.to_s"),
     (PAYOFF, "payoff.ruby", "return { months: 0,", "return { months: nil,"),
-    (PAYOFF, "payoff.ruby", "interest, principal, balance]\n  end", "[interest, principal], balance]\n  end"),
-    (PAYOFF, "payoff.ruby", "(balance * rate_bp + 60_000) / 120_000", "(balance * rate_bp / 120_000.0).round(half: :even)"),
+    (PAYOFF, "payoff.ruby", "return { months: 0, interest: 0, last_payment: 0 } if", "return {} if"),
+    (
+        PAYOFF,
+        "payoff.ruby",
+        "(balance * rate_bp + 60_000) / 120_000",
+        "(balance * rate_bp / 120_000.0).round(half: :even)",
+    ),
     (PAYOFF, "payoff.r", "+ 60000) %/% 120000", "+ 60000) / 120000"),
-    (PAYOFF, "payoff.r", "rows[[length(rows) + 1]] <- c(length(rows) + 1,", "rows[[length(rows) + 1]] <- c(length(rows),"),
-    (PAYOFF, "payoff.racket", "(quotient (+ (* balance rate-bp) 60000) 120000)", "(/ (* balance rate-bp) 120000)"),
+    (
+        PAYOFF,
+        "payoff.r",
+        "rows[[length(rows) + 1]] <- c(length(rows) + 1,",
+        "rows[[length(rows) + 1]] <- c(length(rows),",
+    ),
+    (
+        PAYOFF,
+        "payoff.racket",
+        "(quotient (+ (* balance rate-bp) 60000) 120000)",
+        "(/ (* balance rate-bp) 120000)",
+    ),
     (PAYOFF, "payoff.racket", "(list month interest principal rest)", "(list month principal interest rest)"),
     (PATHS, "paths.perl", " || $part eq '.'", ""),
     (PATHS, "paths.perl", "$path eq '' ? '.' : $path", "$path"),
     (PATHS, "paths.perl", "\"not absolute: $path\\n\"", "\"not an absolute path: $path\\n\""),
-    (PATHS, "paths.perl", "while (@from && @to && $from[0] eq $to[0])", "while (@from && @to && $to[0] =~ /^$from[0]/)"),
+    (
+        PATHS,
+        "paths.perl",
+        "while (@from && @to && $from[0] eq $to[0])",
+        "while (@from && @to && $to[0] =~ /^$from[0]/)",
+    ),
     (JUSTIFY, "justify.rust", "i <= total % gaps", "gaps - i < total % gaps"),
     (JUSTIFY, "justify.rust", "last < words.len() && gaps > 0", "gaps > 0"),
     (JUSTIFY, "justify.rust", "word.len() > width", "word.len() >= width"),
@@ -298,15 +336,17 @@ fn wrong_translations_with_tests_as_wrong_are_caught_by_what_they_print() {
     let problems: Vec<Value> =
         planted.iter().map(|(n, (id, ..))| noted(problem(id), &n.to_string())).collect();
     write(dir.path(), &problems);
-    let (code, said) = run(dir.path(), &pipeline, &format!("--seeds in.jsonl --model m --base-url {}", server.base_url));
+    let (code, said) =
+        run(dir.path(), &pipeline, &format!("--seeds in.jsonl --model m --base-url {}", server.base_url));
     assert_eq!(code, 0, "{said}");
     let out = dir.path().join("run");
-    let passed: Vec<Value> = table(&out, "dataset");
-    let rejected: Vec<Value> =
-        table(&out, "rejected").into_iter().filter(|row| row["reason"] != "section_missing").collect();
-    let caught = rejected.iter().filter(|row| row["reason"] == "not_equivalent").count();
-    eprintln!("{caught} of {} wrong translations that verification passed are caught by what they print", planted.len());
-    assert_eq!(caught, planted.len(), "kept: {passed:#?}, rejected: {rejected:#?}");
+    let ends = fates(&out);
+    let caught = ends.values().filter(|fate| *fate == "harness.compare not_equivalent").count();
+    eprintln!(
+        "{caught} of {} wrong translations that verification passed are caught by what they print",
+        planted.len()
+    );
+    assert_eq!(caught, planted.len(), "{ends:#?}");
 }
 
 #[test]
@@ -319,7 +359,8 @@ fn what_the_inputs_do_not_tell_apart_is_not_caught() {
     });
     let dir = TempDir::new().unwrap();
     write(dir.path(), &[problem(PATHS)]);
-    let (code, said) = run(dir.path(), "translate", &format!("--seeds in.jsonl --model m --base-url {}", server.base_url));
+    let (code, said) =
+        run(dir.path(), "translate", &format!("--seeds in.jsonl --model m --base-url {}", server.base_url));
     assert_eq!((code, table(&dir.path().join("run"), "dataset").len()), (0, 1), "{said}");
 }
 
@@ -334,13 +375,21 @@ fn hostile_replies_are_rejected_by_what_is_wrong_with_them() {
         ("section_unclosed", right.replace("</printing_harness>", "")),
         ("section_repeated", twice("full_test_cases")),
         ("section_repeated", twice("translated_problem")),
-        ("section_nested", right.replace("</translated_problem>", "").replace("</demo_test_cases>", "</demo_test_cases>\n</translated_problem>")),
+        (
+            "section_nested",
+            right
+                .replace("</translated_problem>", "")
+                .replace("</demo_test_cases>", "</demo_test_cases>\n</translated_problem>"),
+        ),
         ("section_empty", with_section(&right, "full_test_cases", " \n ")),
         ("section_empty", with_section(&right, "full_test_cases", "```perl\n\n```")),
         ("block_count", with_section(&right, "printing_harness", "```perl\n1;\n```\nor\n```perl\n2;\n```")),
         ("section_unclosed", "<demo_test_cases>".repeat(200_000)),
         ("section_missing", "</demo_test_cases>".repeat(200_000)),
-        ("section_repeated", format!("{right}{}", "<translated_problem>x</translated_problem>".repeat(50_000))),
+        (
+            "section_repeated",
+            format!("{right}{}", "<translated_problem>x</translated_problem>".repeat(50_000)),
+        ),
     ];
     let replies: Vec<String> = cases.iter().map(|(_, text)| text.clone()).collect();
     let server = ChatServer::new(Duration::ZERO, move |body, _| {
@@ -349,7 +398,8 @@ fn hostile_replies_are_rejected_by_what_is_wrong_with_them() {
     let dir = TempDir::new().unwrap();
     let problems: Vec<Value> = (0..cases.len()).map(|n| noted(problem(PATHS), &n.to_string())).collect();
     write(dir.path(), &problems);
-    let (code, said) = run(dir.path(), "translate", &format!("--seeds in.jsonl --model m --base-url {}", server.base_url));
+    let (code, said) =
+        run(dir.path(), "translate", &format!("--seeds in.jsonl --model m --base-url {}", server.base_url));
     assert_eq!(code, 0, "{said}");
     let rejected = table(&dir.path().join("run"), "rejected");
     assert_eq!(rejected.len(), cases.len());
@@ -375,13 +425,17 @@ fn targets_are_checked_before_anything_is_asked() {
         ("", "there are no targets"),
     ] {
         let pipeline = pipeline_to(dir.path(), targets);
-        let (code, said) = run(dir.path(), &pipeline, "--seeds in.jsonl --model m --base-url http://127.0.0.1:9");
+        let (code, said) =
+            run(dir.path(), &pipeline, "--seeds in.jsonl --model m --base-url http://127.0.0.1:9");
         assert!(code == 2 && said.contains(says), "{targets}: {said}");
     }
     let mut bare = problem(PATHS);
     bare.as_object_mut().unwrap().remove("full_test_input");
     write(dir.path(), &[bare]);
-    let (code, said) = run(dir.path(), "translate", "--seeds in.jsonl --model m --base-url http://127.0.0.1:9");
+    let server = ChatServer::new(Duration::ZERO, |_, _| reply("never asked"));
+    let args = format!("--seeds in.jsonl --model m --base-url {}", server.base_url);
+    let (code, said) = run(dir.path(), "translate", &args);
+    assert_eq!(server.asked(), 0);
     assert!(code == 2 && said.contains("needs the column `full_test_input`"), "{said}");
 }
 
@@ -398,14 +452,33 @@ fn every_target_has_a_prompt_that_names_both_languages() {
         .into();
     write(dir.path(), &problems);
     let mut command = Command::new(cargo_bin!("autocodegen"));
-    command.current_dir(dir.path()).args(["run", "translate", "--seeds", "in.jsonl", "--model", "any", "--dry-run=14"]);
+    command.current_dir(dir.path()).args([
+        "run",
+        "translate",
+        "--seeds",
+        "in.jsonl",
+        "--model",
+        "any",
+        "--dry-run=14",
+    ]);
     let output = command.output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let names = [
-        "python and R", "python and Ruby", "python and Elixir", "python and Julia", "python and Racket", "python and Swift",
-        "java and Scala", "java and C#", "java and Kotlin", "java and Dart", "javascript and PHP", "javascript and TypeScript",
-        "cpp and Rust", "shell and Perl",
+        "python and R",
+        "python and Ruby",
+        "python and Elixir",
+        "python and Julia",
+        "python and Racket",
+        "python and Swift",
+        "java and Scala",
+        "java and C#",
+        "java and Kotlin",
+        "java and Dart",
+        "javascript and PHP",
+        "javascript and TypeScript",
+        "cpp and Rust",
+        "shell and Perl",
     ];
     for name in names {
         assert_eq!(printed.matches(&format!("experienced programmer in {name}.")).count(), 1, "{name}");

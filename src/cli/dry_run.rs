@@ -32,13 +32,7 @@ struct Asked {
 
 /// Reads the seeds into a temporary folder, renders the first prompts, and prints what a run would ask.
 /// `bodies` requests are shown whole.
-pub fn run(
-    args: &Args,
-    bodies: usize,
-    input: &Input,
-    plan: &Plan,
-    languages: &Languages,
-) -> Result<u8> {
+pub fn run(args: &Args, bodies: usize, input: &Input, plan: &Plan, languages: &Languages) -> Result<u8> {
     let temp =
         TempDir::new().map_err(|error| Error::io("create a folder in", &std::env::temp_dir(), error))?;
     let options = args.seeds.options(temp.path(), input, plan.reserved_columns())?;

@@ -147,7 +147,8 @@ fn by_language(plan: &Plan, file: &RunFile) -> Table {
         table.add_row([language.to_owned(), seeds.to_string(), problems.to_string(), format!("{rate:.1} %")]);
     };
     // Rows that are translated are told by the languages they were translated to.
-    let after = translated.and_then(|at| plan.stages.get(at + 1)).and_then(|stage| file.counts.0.get(&*stage.name));
+    let after =
+        translated.and_then(|at| plan.stages.get(at + 1)).and_then(|stage| file.counts.0.get(&*stage.name));
     let arrived: BTreeMap<String, u64> = match translated {
         None => file.seeds.by_language.clone(),
         Some(_) => {

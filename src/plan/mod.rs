@@ -78,7 +78,8 @@ impl Plan {
 
     /// The first stage after which rows have the language that they end in: the one that translates them, or none.
     pub fn translates(&self) -> Option<usize> {
-        let translates = |stage: &Stage| matches!(&stage.work, Work::Pure(pure) if pure.languages("").is_some());
+        let translates =
+            |stage: &Stage| matches!(&stage.work, Work::Pure(pure) if pure.languages("").is_some());
         self.stages.iter().rposition(translates)
     }
 

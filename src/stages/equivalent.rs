@@ -21,8 +21,15 @@ use crate::text::equivalent::{Difference, Printed, equivalent};
 const SHOWN_LINES: usize = 6;
 const SHOWN_BYTES: usize = 600;
 
-/// Languages that write sets, and nothing that has an order, in braces.
-const BRACES_ARE_SETS: &[&str] = &["python"];
+/// What a language's own tool prints before the program does.
+const SAID_BY_TOOLS: &[(&str, &str)] =
+    &[("racket", "raco test: \"test.rkt\"\n"), ("scheme", "raco test: \"test.scm\"\n")];
+
+/// What the program itself printed.
+fn of_program<'a>(language: &str, stdout: &'a str) -> &'a str {
+    let said = SAID_BY_TOOLS.iter().find(|(name, _)| *name == language);
+    said.and_then(|(_, line)| stdout.strip_prefix(line)).unwrap_or(stdout)
+}
 
 /// Keys of the operator.
 #[derive(Deserialize)]
@@ -64,19 +71,27 @@ impl Pure for Equivalent {
         let mut rejected = Vec::new();
         let mut printed = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
-            let stdout = runs.verdict(0, row).map(|verdict| (verdict.stdout, verdict.truncated));
+            let (source, target) = (sources.value(row), targets.value(row));
+            let stdout = runs.verdict(0, row);
+            let stdout =
+                stdout.map(|verdict| (of_program(target, &verdict.stdout).to_owned(), verdict.truncated));
             let rejection = runs.failure(row).or_else(|| {
                 let (translated, truncated) = stdout.as_ref()?;
-                let original = if originals.is_valid(row) { originals.value(row) } else { "" };
+                let original =
+                    if originals.is_valid(row) { of_program(source, originals.value(row)) } else { "" };
                 let (reason, detail) = match () {
-                    () if *truncated => ("output_too_long", "what the translation printed was cut".to_owned()),
+                    () if *truncated => {
+                        ("output_too_long", "what the translation printed was cut".to_owned())
+                    }
                     () if original.trim().is_empty() => {
                         ("nothing_to_compare", format!("`{}` is empty", self.printed))
                     }
                     () => {
-                        let of = |text, language| Printed { text, braces_are_sets: BRACES_ARE_SETS.contains(&language) };
-                        let (source, target) = (sources.value(row), targets.value(row));
-                        let difference = equivalent(of(original, source), of(translated, target)).err()?;
+                        let difference = equivalent(
+                            Printed { text: original, language: source },
+                            Printed { text: translated, language: target },
+                        )
+                        .err()?;
                         ("not_equivalent", shown(difference, (source, original), (target, translated)))
                     }
                 };
@@ -96,7 +111,11 @@ fn shown(difference: Difference, original: (&str, &str), translated: (&str, &str
         let lines: Vec<&str> = printed.lines().skip(line - 1).take(SHOWN_LINES).collect();
         let text = lines.join("\n");
         let cut = &text[..text.floor_char_boundary(SHOWN_BYTES)];
-        let more = if cut.len() < text.len() || printed.lines().count() > line - 1 + lines.len() { " ..." } else { "" };
+        let more = if cut.len() < text.len() || printed.lines().count() > line - 1 + lines.len() {
+            " ..."
+        } else {
+            ""
+        };
         let nothing = if cut.is_empty() { "(nothing more)" } else { cut };
         format!("{language} printed, from line {line} on:\n{nothing}{more}")
     };

@@ -40,18 +40,25 @@ struct TranslateTo {
 
 pub(super) fn build(spec: &Spec, _context: &Context<'_>) -> Result<Stage> {
     let mut config: Config = spec.config()?;
-    let refused = |what: String, hint: &str| Error::usage(format!("stage `{}`: {what}", spec.name)).hint(hint);
+    let refused =
+        |what: String, hint: &str| Error::usage(format!("stage `{}`: {what}", spec.name)).hint(hint);
     let known = Languages::embedded()?;
     let resolve = |name: &String| {
         let language = known.get(name).map(|language| language.name.clone());
-        language.ok_or_else(|| refused(format!("there is no language `{name}`"), "`autocodegen doctor` lists the languages"))
+        language.ok_or_else(|| {
+            refused(format!("there is no language `{name}`"), "`autocodegen doctor` lists the languages")
+        })
     };
     let mut targets = BTreeMap::new();
     for (source, named) in &config.targets {
         let source = resolve(source)?;
         let named: Vec<String> = named.iter().map(resolve).collect::<Result<_>>()?;
         let distinct: HashSet<&String> = named.iter().collect();
-        if named.is_empty() || named.contains(&source) || distinct.len() < named.len() || targets.contains_key(&source) {
+        if named.is_empty()
+            || named.contains(&source)
+            || distinct.len() < named.len()
+            || targets.contains_key(&source)
+        {
             return Err(refused(
                 format!("the targets of `{source}` are {named:?}"),
                 "name each source once, with at least one other language, each of them once",
@@ -68,7 +75,8 @@ pub(super) fn build(spec: &Spec, _context: &Context<'_>) -> Result<Stage> {
         adds: [ID, PARENT_ID, LANGUAGE, SOURCE_LANGUAGE].map(str::to_owned).into(),
         drops: Some(config.parent.clone()).filter(|parent| parent != ID).into_iter().collect(),
         requests: None,
-        fan_out: most.ok_or_else(|| refused("there are no targets".to_owned(), "name some: python = [\"ruby\"]"))?,
+        fan_out: most
+            .ok_or_else(|| refused("there are no targets".to_owned(), "name some: python = [\"ruby\"]"))?,
         depends: depends_on(format!("{:?} {}", config.targets, config.parent)),
         work: Work::Pure(Box::new(TranslateTo { config })),
     })

@@ -21,13 +21,16 @@ use read::{Kind, Node, What};
 /// Comparisons of two nodes before outputs count as too long to compare: unordered containers take the square of their length.
 const MAX_STEPS: usize = 4_000_000;
 
+/// Languages that write sets, and nothing that has an order, in braces.
+const BRACES_ARE_SETS: &[&str] = &["python"];
+
 /// One of two outputs.
 #[derive(Debug, Clone, Copy)]
 pub struct Printed<'a> {
     /// What was printed.
     pub text: &'a str,
-    /// Whether the language writes its sets, and nothing that has an order, as `{1, 2}`.
-    pub braces_are_sets: bool,
+    /// The language of the program.
+    pub language: &'a str,
 }
 
 /// Where two outputs part: lines, counted from 1.
@@ -86,7 +89,11 @@ impl Compare<'_> {
             self.steps += 1;
             let begins = place != Place::Line && (l == 0 || r == 0);
             let gaps = begins || same_gap(left, l, right, r);
-            let taken = if gaps && self.steps < MAX_STEPS { self.nodes(&left[l..], &right[r..], place) } else { None };
+            let taken = if gaps && self.steps < MAX_STEPS {
+                self.nodes(&left[l..], &right[r..], place)
+            } else {
+                None
+            };
             let Some((from_left, from_right)) = taken else { return Err((l, r)) };
             (l, r) = (l + from_left, r + from_right);
         }
@@ -101,17 +108,18 @@ impl Compare<'_> {
     fn nodes(&mut self, left: &[Node], right: &[Node], place: Place) -> Option<(usize, usize)> {
         let (one, other) = (left.first()?, right.first()?);
         let [text_left, text_right] = self.sides.map(|side| side.text);
-        let (written_left, written_right) = (&text_left[one.start..one.end], &text_right[other.start..other.end]);
+        let (written_left, written_right) =
+            (&text_left[one.start..one.end], &text_right[other.start..other.end]);
         let same = match (&one.what, &other.what) {
             (What::Number(one), What::Number(other)) => one.equals(other),
             (What::Literal(one), What::Literal(other)) => one == other,
             (What::Text(one), What::Text(other)) => {
-                one == other || written_left[1..written_left.len() - 1] == written_right[1..written_right.len() - 1]
+                one == other
+                    || written_left[1..written_left.len() - 1] == written_right[1..written_right.len() - 1]
             }
             (What::Text(value), _) => return Some((1, unquoted(value, text_right, right, place)?)),
             (_, What::Text(value)) => return Some((unquoted(value, text_left, left, place)?, 1)),
-            (What::Word, What::Word) => written_left == written_right,
-            (What::Separator, What::Separator) => place != Place::Line || written_left == written_right,
+            (What::Word, What::Word) | (What::Separator, What::Separator) => written_left == written_right,
             (What::Comma, What::Comma) | (What::Newline, What::Newline) => true,
             (What::Container { .. }, What::Container { .. }) => self.containers(one, other),
             _ => false,
@@ -121,7 +129,8 @@ impl Compare<'_> {
 
     fn containers(&mut self, left: &Node, right: &Node) -> bool {
         let [left_side, right_side] = self.sides;
-        let (Some(left), Some(right)) = (Contents::of(left, left_side), Contents::of(right, right_side)) else {
+        let (Some(left), Some(right)) = (Contents::of(left, left_side), Contents::of(right, right_side))
+        else {
             return false;
         };
         if left.elements.len() != right.elements.len() {
@@ -130,7 +139,8 @@ impl Compare<'_> {
         let place = if left.spaced || right.spaced { Place::Single } else { Place::Element };
         // What only blanks part may as well be one text: then they count.
         let words = |left: &Element, right: &Element| {
-            let [left, right] = [left, right].map(|element| element.nodes.first().filter(|node| node.what == What::Word));
+            let [left, right] =
+                [left, right].map(|element| element.nodes.first().filter(|node| node.what == What::Word));
             left.zip(right).is_none_or(|(left, right)| left.gap == right.gap)
         };
         let mut pairs = left.elements.iter().zip(&right.elements).skip(1);
@@ -170,7 +180,9 @@ fn same_gap(left: &[Node], l: usize, right: &[Node], r: usize) -> bool {
     let loose = |nodes: &[Node], at: usize| {
         let punctuation =
             |node: &Node| matches!(node.what, What::Comma | What::Separator | What::Container { .. });
-        nodes[at].what == What::Newline || punctuation(&nodes[at]) || at.checked_sub(1).is_some_and(|before| punctuation(&nodes[before]))
+        nodes[at].what == What::Newline
+            || punctuation(&nodes[at])
+            || at.checked_sub(1).is_some_and(|before| punctuation(&nodes[before]))
     };
     loose(left, l) || loose(right, r) || left[l].gap == right[r].gap
 }
@@ -212,12 +224,15 @@ impl<'n, 'a> Contents<'n, 'a> {
     fn of(node: &'n Node<'a>, side: Printed<'_>) -> Option<Self> {
         let What::Container { nodes, kind, braces } = &node.what else { return None };
         let mut parts: Vec<&[Node]> = nodes.split(|node| node.what == What::Comma).collect();
-        // `[]`, `(1,)`, and Swift's `[:]` for no entries.
-        if parts.last().is_some_and(|last| last.is_empty() || matches!(last, [Node { what: What::Separator, .. }])) {
+        // `[]`, `(1,)`, and how Swift writes a map without entries.
+        let no_entries = matches!(nodes.as_slice(), [only] if &side.text[only.start..only.end] == ":");
+        if parts.last().is_some_and(|last| last.is_empty()) || (no_entries && side.language == "swift") {
             parts.pop();
         }
-        let mut elements: Vec<Element> =
-            parts.iter().map(|nodes| Element { nodes, separator: separator(nodes, *braces, side.text) }).collect();
+        let mut elements: Vec<Element> = parts
+            .iter()
+            .map(|nodes| Element { nodes, separator: separator(nodes, *braces, side.text) })
+            .collect();
         let spaced = nodes.iter().all(|node| node.what != What::Comma)
             && elements.first().is_some_and(|only| only.separator.is_none() && only.nodes.len() > 1);
         if spaced {
@@ -232,7 +247,7 @@ impl<'n, 'a> Contents<'n, 'a> {
             spaced: spaced && !entries,
             entries,
             is_map: *braces || *kind == Kind::Map,
-            is_set: *kind == Kind::Set || (*braces && side.braces_are_sets),
+            is_set: *kind == Kind::Set || (*braces && BRACES_ARE_SETS.contains(&side.language)),
             elements,
         })
     }
@@ -251,9 +266,10 @@ fn separator(nodes: &[Node], braces: bool, text: &str) -> Option<usize> {
     let at = nodes.iter().position(|node| node.what == What::Separator)?;
     let (key, separator, value) = (nodes[..at].last()?, &nodes[at], nodes.get(at + 1)?);
     let name = matches!(key.what, What::Text(_))
-        || (braces && text[key.start..key.end].starts_with(|first: char| first.is_alphabetic() || first == '_'));
+        || (braces
+            && text[key.start..key.end].starts_with(|first: char| first.is_alphabetic() || first == '_'));
     let counts = match &text[separator.start..separator.end] {
-        "=>" | "->" | "." => true,
+        "=>" | "->" => true,
         ":" => value.gap > 0 || name,
         _ => braces || name,
     };

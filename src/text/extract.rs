@@ -123,7 +123,9 @@ pub fn sections_columns(column: &StringArray, wanted: &[(&str, SectionPart)]) ->
                     detail: format!("<{tag}>: {error}"),
                 })?;
                 let parts = sections.into_iter().zip(wanted);
-                parts.map(|(section, (tag, part))| section_part(section, tag, *part)).collect::<Result<Vec<_>, _>>()
+                parts
+                    .map(|(section, (tag, part))| section_part(section, tag, *part))
+                    .collect::<Result<Vec<_>, _>>()
             });
             let texts = read.as_ref().map(|parts| parts.iter().map(AsRef::as_ref)).map_err(Misfit::clone);
             chunk.push(texts);
@@ -311,17 +313,18 @@ mod tests {
     fn sections_become_columns_of_text_and_code() {
         let wanted = [("q", SectionPart::Text), ("s", SectionPart::Fenced), ("t", SectionPart::Code)];
         let column = StringArray::from(vec![
-            "<q>```\na\n```</q><s>Here:\n```py\nx\n```\n</s><t>\n```py\ny\n```</t>",
+            "<q>\n```\na\n```\n</q><s>Here:\n```py\nx\n```\n</s>\n<t>\n```py\ny\n```\n</t>",
             "<q>a</q><s>x</s><t>y</t>",
-            "<q>a</q><s>x</s><t>```\n1\n```\n```\n2\n```</t>",
-            "<q>a</q><s>x</s><t>```\n \n```</t>",
+            "<q>a</q><s>x</s><t>\n```\n1\n```\n```\n2\n```\n</t>",
+            "<q>a</q><s>x</s><t>\n```\n \n```\n</t>",
             "<q>a</q><s>x</s>",
         ]);
         let extracted = sections_columns(&column, &wanted).unwrap();
         let row = |row| [0, 1, 2].map(|at: usize| extracted.columns[at].value(row));
         assert_eq!(row(0), ["```\na\n```", "```py\nx\n```", "y"]);
         assert_eq!(row(1), ["a", "```\nx\n```", "y"]);
-        let misfits: Vec<_> = extracted.misfits.iter().flatten().map(|misfit| (misfit.reason, &*misfit.detail)).collect();
+        let misfits: Vec<_> =
+            extracted.misfits.iter().flatten().map(|misfit| (misfit.reason, &*misfit.detail)).collect();
         assert_eq!(
             misfits,
             [

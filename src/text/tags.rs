@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(both("<a>1 <b>2</b></a>"), Err(("b", Nested)));
         assert_eq!(both("<a>1 <b>2</a> 3</b>"), Err(("b", Nested)));
         assert_eq!(both("<a>1</a><b>2"), Err(("b", Unclosed)));
-        let code = "<a>```xml\n<b></b></a>\n```</a><b>```\n<a>x</a>\n```</b>";
+        let code = "<a>\n```xml\n<b></b></a>\n```\n</a><b>\n```\n<a>x</a>\n```\n</b>";
         assert_eq!(both(code), Ok(vec!["```xml\n<b></b></a>\n```", "```\n<a>x</a>\n```"]));
     }
 

@@ -121,7 +121,9 @@ mod tests {
 
     #[test]
     fn what_is_written_so_on_purpose_is_no_number() {
-        for word in ["", "-", ".", "5.", "007", "+5", "1_000", "0x1f", "1e", "1e99999999999", "1.2.3", "٣", "--1"] {
+        for word in
+            ["", "-", ".", "5.", "007", "+5", "1_000", "0x1f", "1e", "1e99999999999", "1.2.3", "٣", "--1"]
+        {
             assert_eq!(Number::parse(word), None, "{word}");
         }
     }

@@ -10,15 +10,48 @@ const MAX_DEPTH: usize = 64;
 
 /// What may stand directly before a bracket and only says what kind of container it opens.
 const SEQUENCE_NAMES: &[&str] = &[
-    "List", "Vector", "Array", "ArrayList", "ArrayBuffer", "Seq", "IndexedSeq", "ArraySeq", "Tuple", "c", "list", "deque",
-    "#", "'", "vector",
+    "List",
+    "Vector",
+    "Array",
+    "ArrayList",
+    "ArrayBuffer",
+    "Seq",
+    "IndexedSeq",
+    "ArraySeq",
+    "Tuple",
+    "c",
+    "list",
+    "deque",
+    "#",
+    "'",
+    "vector",
 ];
 const SET_NAMES: &[&str] = &[
-    "Set", "HashSet", "ListSet", "TreeSet", "SortedSet", "BTreeSet", "MapSet.new", "Set.new", "frozenset", "#set",
+    "Set",
+    "HashSet",
+    "ListSet",
+    "TreeSet",
+    "SortedSet",
+    "BTreeSet",
+    "MapSet.new",
+    "Set.new",
+    "frozenset",
+    "#set",
 ];
 const MAP_NAMES: &[&str] = &[
-    "Map", "HashMap", "ListMap", "TreeMap", "SortedMap", "BTreeMap", "Dict", "OrderedDict", "defaultdict", "%", "#hash",
-    "#hasheq", "#hasheqv",
+    "Map",
+    "HashMap",
+    "ListMap",
+    "TreeMap",
+    "SortedMap",
+    "BTreeMap",
+    "Dict",
+    "OrderedDict",
+    "defaultdict",
+    "%",
+    "#hash",
+    "#hasheq",
+    "#hasheqv",
 ];
 
 /// What kind of container its name says it is.
@@ -40,10 +73,14 @@ pub(super) enum What<'a> {
     /// In quotes, with escapes resolved.
     Text(Cow<'a, str>),
     Comma,
-    /// `:`, `=`, `=>` or `->`, or a lone dot.
+    /// `:`, `=`, `=>` or `->`.
     Separator,
     Newline,
-    Container { nodes: Vec<Node<'a>>, kind: Kind, braces: bool },
+    Container {
+        nodes: Vec<Node<'a>>,
+        kind: Kind,
+        braces: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -157,7 +194,7 @@ fn literal(word: &str) -> Option<&'static str> {
     Some(match word {
         "true" | "True" | "TRUE" | "#t" | "#true" => "true",
         "false" | "False" | "FALSE" | "#f" | "#false" => "false",
-        "null" | "nil" | "None" | "NULL" | "undefined" | "nothing" | "#<void>" => "null",
+        "null" | "nil" | "None" | "NULL" | "nothing" | "#<void>" => "null",
         "nan" | "NaN" | "NAN" | "+nan.0" => "nan",
         "inf" | "Inf" | "INF" | "Infinity" | "+inf.0" => "inf",
         "-inf" | "-Inf" | "-INF" | "-Infinity" | "-inf.0" => "-inf",
@@ -181,7 +218,8 @@ fn quoted(rest: &str) -> Option<(Cow<'_, str>, usize)> {
                     return None;
                 }
                 let inner = &rest[1..at];
-                let value = if inner.contains('\\') { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) };
+                let value =
+                    if inner.contains('\\') { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) };
                 return Some((value, length));
             }
             _ => {}
@@ -275,10 +313,10 @@ fn build<'a>(text: &'a str, tokens: Vec<Placed<'a>>, partners: &HashMap<usize, u
                 nodes.push(container);
             }
             // Between elements, a line's end is a blank; within a text that has no quotes, it is part of it.
-            Token::Leaf(What::Newline) if !open.is_empty() && between(&nodes, tokens.peek().map(|(_, next)| &next.token)) => {}
+            Token::Leaf(What::Newline)
+                if !open.is_empty() && between(&nodes, tokens.peek().map(|(_, next)| &next.token)) => {}
             Token::Leaf(what) => {
-                let dot = !open.is_empty() && &text[start..end] == ".";
-                nodes.push(Node { what: if dot { What::Separator } else { what }, start, end, gap });
+                nodes.push(Node { what, start, end, gap });
             }
             Token::Open | Token::Close => nodes.push(Node { what: What::Word, start, end, gap }),
         }
@@ -298,15 +336,27 @@ fn between(before: &[Node<'_>], after: Option<&Token<'_>>) -> bool {
 
 /// `container` with the name that stands directly before it, which is taken out of `before`. `Set(2) { 1, 2 }` counts, too.
 fn named<'a>(text: &str, before: &mut Vec<Node<'a>>, mut container: Node<'a>) -> Node<'a> {
-    if let [.., name, size] = before.as_slice()
-        && matches!(&text[name.start..name.end], "Set" | "Map")
-        && name.end == size.start
-        && matches!(&size.what, What::Container { nodes, .. } if matches!(nodes.as_slice(), [Node { what: What::Number(_), .. }]))
-    {
-        container.start = name.end;
+    // How Node writes them: with their size.
+    let sized = before.last().filter(|size| {
+        let one = |nodes: &[Node]| matches!(nodes, [Node { what: What::Number(_), .. }]);
+        matches!(&size.what, What::Container { nodes, kind: Kind::Set | Kind::Map, .. } if one(nodes))
+            && (text[size.start..].starts_with("Set(") || text[size.start..].starts_with("Map("))
+            && size.end + 1 == container.start
+            && text[container.start..].starts_with('{')
+    });
+    if let Some(size) = sized {
+        if let (What::Container { kind, .. }, What::Container { kind: named, .. }) =
+            (&mut container.what, &size.what)
+        {
+            *kind = *named;
+        }
+        container.start = size.start;
+        container.gap = size.gap;
         before.pop();
+        return container;
     }
-    let Some(name) = before.last().filter(|name| name.what == What::Word && name.end == container.start) else {
+    let Some(name) = before.last().filter(|name| name.what == What::Word && name.end == container.start)
+    else {
         return container;
     };
     let word = &text[name.start..name.end];
