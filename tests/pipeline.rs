@@ -173,6 +173,8 @@ fn assert_columns(run: &Path, languages: &[&str]) {
         "canonical_solution",
         "demo_test_func",
         "full_test_func",
+        "full_test_input",
+        "full_test_output",
         "seed",
         "topic",
     ];

@@ -12,29 +12,46 @@ use crate::error::{Error, Result};
 struct Seeds;
 
 #[derive(RustEmbed)]
+#[folder = "data/problems"]
+#[include = "*.jsonl"]
+struct Problems;
+
+#[derive(RustEmbed)]
 #[folder = "data/quickstart"]
 #[include = "*.jsonl"]
 struct Replies;
 
-/// Writes the bundled seeds into `dir`, where they can be read and edited like any others.
+/// Writes the bundled rows of `folder` (`seeds` or `problems`) into `dir`, where they can be read and edited like any others.
 ///
 /// Files that are there already with the same content keep their modification time, so a resumed run sees the same seeds.
 ///
 /// # Errors
-/// The disk.
-pub fn write_seeds(dir: &Path) -> Result<Vec<PathBuf>> {
+/// There is no such folder; the disk.
+pub fn write_seeds(folder: &str, dir: &Path) -> Result<Vec<PathBuf>> {
+    let files: Vec<(String, Vec<u8>)> = match folder {
+        "seeds" => contents::<Seeds>(),
+        "problems" => contents::<Problems>(),
+        _ => {
+            return Err(Error::usage(format!("no rows called `{folder}` are bundled"))
+                .hint("`bundled` in the pipeline is \"seeds\" or \"problems\""));
+        }
+    };
     std::fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
     let mut paths = Vec::new();
-    for name in Seeds::iter() {
-        let Some(file) = Seeds::get(&name) else { continue };
-        let path = dir.join(name.as_ref());
-        if std::fs::read(&path).ok().as_deref() != Some(&*file.data) {
-            std::fs::write(&path, &file.data).map_err(|error| Error::io("write", &path, error))?;
+    for (name, data) in files {
+        let path = dir.join(name);
+        if std::fs::read(&path).ok().as_deref() != Some(&*data) {
+            std::fs::write(&path, &data).map_err(|error| Error::io("write", &path, error))?;
         }
         paths.push(path);
     }
     paths.sort();
     Ok(paths)
+}
+
+fn contents<Files: RustEmbed>() -> Vec<(String, Vec<u8>)> {
+    let files = Files::iter().filter_map(|name| Some((name.to_string(), Files::get(&name)?)));
+    files.map(|(name, file)| (name, file.data.into_owned())).collect()
 }
 
 /// The bundled replies, one recorded answer a line.

@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<u8> {
 ///
 /// # Errors
 /// None of the toolchains is there, or installing one failed.
-pub fn provide(languages: &Languages, needed: &[&str], install: bool) -> Result<()> {
+pub fn provide(languages: &Languages, needed: &[String], install: bool) -> Result<()> {
     let chosen: Vec<_> = needed.iter().filter_map(|name| languages.get(name)).collect();
     let mut absent = missing(&examine(&chosen));
     if install && !absent.is_empty() {

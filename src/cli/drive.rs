@@ -180,8 +180,8 @@ impl Begun {
         let columns: Vec<String> = store.schema().fields().iter().map(|field| field.name().clone()).collect();
         draft.check(&columns)?;
         if asks(draft, Resource::Sandbox) && args.sandbox.sandbox.is_empty() {
-            let seen: Vec<&str> = file.seeds.by_language.keys().map(String::as_str).collect();
-            doctor::provide(languages, &seen, args.install)?;
+            let seen: Vec<String> = file.seeds.by_language.keys().cloned().collect();
+            doctor::provide(languages, &draft.languages_run(&seen), args.install)?;
         }
 
         runtime.block_on(async {

@@ -15,6 +15,7 @@ use crate::frame::schema::{LANGUAGE, strings};
 use crate::llm::chat::{Message, Sampling};
 use crate::llm::router::Place;
 use crate::plan::Plan;
+use crate::plan::pipeline::Input;
 use crate::sandbox::language::Languages;
 use crate::stages::{MESSAGES, Request, Resource, Work};
 
@@ -31,10 +32,10 @@ struct Asked {
 
 /// Reads the seeds into a temporary folder, renders the first prompts, and prints what a run would ask.
 /// `bodies` requests are shown whole.
-pub fn run(args: &Args, bodies: usize, plan: &Plan, languages: &Languages) -> Result<u8> {
+pub fn run(args: &Args, bodies: usize, input: &Input, plan: &Plan, languages: &Languages) -> Result<u8> {
     let temp =
         TempDir::new().map_err(|error| Error::io("create a folder in", &std::env::temp_dir(), error))?;
-    let options = args.seeds.options(temp.path(), plan.reserved_columns())?;
+    let options = args.seeds.options(temp.path(), input, plan.reserved_columns())?;
     let seeds = temp.path().join("seeds");
     let ingested =
         ingest(&options, languages, &seeds, &temp.path().join("rejected.parquet"), &mut |_, _| {})?;
@@ -149,8 +150,9 @@ fn counts(plan: &Plan, asked: &BTreeMap<String, Asked>) -> String {
         sum.unpromptable.to_string(),
     ]);
     let mut text = format!("{}\n\nat most, if no row is rejected on the way:\n", table.trim_fmt());
+    // Rows that were exploded before the first request are counted with it.
     let mut rows = sum.requests;
-    for stage in &plan.stages {
+    for stage in plan.stages.iter().skip_while(|stage| stage.requests.is_none()) {
         if let Some((resource, per_row)) = stage.requests {
             let whom = match resource {
                 Resource::Model => "model requests",

@@ -79,7 +79,7 @@ pub fn run(args: &EstimateArgs, quiet: bool) -> Result<u8> {
 
     let temp =
         TempDir::new().map_err(|error| Error::io("create a folder in", &std::env::temp_dir(), error))?;
-    let options = args.run.seeds.options(temp.path(), plan.reserved_columns())?;
+    let options = args.run.seeds.options(temp.path(), &pipeline.input, plan.reserved_columns())?;
     let frame = temp.path().join("seeds");
     ingest(&options, &languages, &frame, &temp.path().join("rejected.parquet"), &mut |_, _| {})?;
     let seeds = SeedStore::open(&frame)?;

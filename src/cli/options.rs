@@ -16,7 +16,7 @@ use crate::llm::Model;
 use crate::llm::chat::Sampling;
 use crate::llm::recording::{Recording, ReplayModel};
 use crate::llm::router::Router;
-use crate::plan::pipeline::{ModelDefaults, Pipeline};
+use crate::plan::pipeline::{Input, ModelDefaults, Pipeline};
 use crate::retry::RetryPolicy;
 use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
@@ -52,13 +52,15 @@ pub struct SeedArgs {
 }
 
 impl SeedArgs {
-    /// The options of an ingest of these seeds; where none are named, of the bundled ones, written into `dir`/bundled.
+    /// The options of an ingest of these seeds, which `input` describes; where none are named, of the bundled ones, written
+    /// into `dir`/bundled.
     ///
     /// # Errors
     /// The bundled seeds cannot be written.
-    pub fn options(&self, dir: &Path, reserved: Vec<String>) -> Result<SeedOptions> {
+    pub fn options(&self, dir: &Path, input: &Input, reserved: Vec<String>) -> Result<SeedOptions> {
+        let folder = input.bundled.as_deref().unwrap_or("seeds");
         let paths = match self.seeds.as_slice() {
-            [] => bundled::write_seeds(&dir.join("bundled"))?
+            [] => bundled::write_seeds(folder, &dir.join("bundled"))?
                 .into_iter()
                 .map(|path| path.to_string_lossy().into_owned())
                 .collect(),
@@ -66,7 +68,7 @@ impl SeedArgs {
         };
         Ok(SeedOptions {
             paths,
-            text_column: self.text_column.clone(),
+            text_column: self.text_column.clone().or_else(|| input.text.clone()),
             language_column: self.language_column.clone(),
             language: self.language.clone(),
             max_seed_bytes: self.max_seed_bytes,

@@ -61,8 +61,7 @@ pub fn run(
     let rows = sample(seeds, wanted)?;
     let seen: Vec<String> = languages_of(&rows)?;
     if run::asks(&draft, Resource::Sandbox) && args.sandbox.sandbox.is_empty() {
-        let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
-        doctor::provide(&Languages::embedded()?, &seen, args.install)?;
+        doctor::provide(&Languages::embedded()?, &draft.languages_run(&seen), args.install)?;
     }
     let dir = Arc::new(RunDir::open_or_create(&dir(out))?);
     let ids: Vec<&str> = strings(&rows, ID)?.iter().flatten().collect();

@@ -89,13 +89,14 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     let languages = Languages::embedded()?;
     let setup = Setup::new(args, args.model.pipeline(&args.pipeline)?)?;
     if let Some(bodies) = args.dry_run {
-        return dry_run::run(args, bodies, &setup.draft, &languages);
+        return dry_run::run(args, bodies, &setup.pipeline.input, &setup.draft, &languages);
     }
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&setup.pipeline.name));
     let begun = Begun::new(args, setup, &out, bundled.as_deref(), quiet)?;
     let dir = begun.dir.clone();
-    let options = args.seeds.options(dir.path(), begun.setup.draft.reserved_columns())?;
+    let options =
+        args.seeds.options(dir.path(), &begun.setup.pipeline.input, begun.setup.draft.reserved_columns())?;
     let pipeline = begun.setup.pipeline.name.clone();
     let file = seed(args, &dir, &options, &languages, &pipeline, begun.earlier.clone(), quiet)?;
     let ran = begun.drive(args, file, &languages, quiet, started)?;

@@ -135,7 +135,9 @@ pub fn top(reasons: &BTreeMap<String, u64>) -> String {
 }
 
 fn by_language(plan: &Plan, file: &RunFile) -> Table {
-    let mut table = table(&["language", "seeds", "problems", "pass rate"], 1..4);
+    let translated = plan.translates();
+    let first = if translated.is_some() { "translations" } else { "seeds" };
+    let mut table = table(&["language", first, "problems", "pass rate"], 1..4);
     let empty = BTreeMap::new();
     let last = plan.stages.last().and_then(|stage| file.counts.0.get(&*stage.name)).unwrap_or(&empty);
     let mut sum = (0, 0, 0);
@@ -144,10 +146,22 @@ fn by_language(plan: &Plan, file: &RunFile) -> Table {
         let rate = if rows == 0 { 0.0 } else { 100.0 * problems as f64 / rows as f64 };
         table.add_row([language.to_owned(), seeds.to_string(), problems.to_string(), format!("{rate:.1} %")]);
     };
-    for (language, seeds) in &file.seeds.by_language {
+    // Rows that are translated are told by the languages they were translated to.
+    let after =
+        translated.and_then(|at| plan.stages.get(at + 1)).and_then(|stage| file.counts.0.get(&*stage.name));
+    let arrived: BTreeMap<String, u64> = match translated {
+        None => file.seeds.by_language.clone(),
+        Some(_) => {
+            let tallies = after.into_iter().flatten();
+            tallies.map(|(language, tally)| (language.clone(), tally.rows_in)).collect()
+        }
+    };
+    let counted = plan.stages.iter().skip(translated.map_or(0, |at| at + 1));
+    let counted: Vec<_> = counted.filter_map(|stage| file.counts.0.get(&*stage.name)).collect();
+    for (language, seeds) in &arrived {
         let problems = last.get(language).map_or(0, |tally| tally.kept);
         // Each of a seed's rows can become a problem.
-        let tallies = file.counts.0.values().filter_map(|stage| stage.get(language));
+        let tallies = counted.iter().filter_map(|stage| stage.get(language));
         let spawned = tallies.map(|tally| tally.spawned).sum();
         row(language, *seeds, spawned, problems);
         sum = (sum.0 + seeds, sum.1 + spawned, sum.2 + problems);

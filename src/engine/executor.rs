@@ -1,9 +1,10 @@
 //! One step over one partition: prompts, the effect's calls, the pure stages after it.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
@@ -167,11 +168,13 @@ fn leave(stage: &Stage, step: &mut StepResult, mut change: Change) -> Result<()>
     let parents = change.rows.clone();
     step.batch = change.explode(&step.batch)?;
     let after = everything(&step.batch, &change)?;
-    let languages = strings(&after, LANGUAGE)?;
+    let languages = strings(&after, LANGUAGE)?.clone();
+    // Rows are counted by the language they came with: otherwise no language's counts would add up where rows are translated.
+    let counted = strings(&step.batch, LANGUAGE)?.clone();
     // The first row made of a row stands for it; the others are additional.
     for (child, pair) in parents.as_deref().unwrap_or_default().windows(2).enumerate() {
         if pair[0] == pair[1] {
-            step.counts.tally(&stage.name, languages.value(child + 1)).spawned += 1;
+            step.counts.tally(&stage.name, counted.value(child + 1)).spawned += 1;
         }
     }
     if !change.rejected.is_empty() {
@@ -180,7 +183,7 @@ fn leave(stage: &Stage, step: &mut StepResult, mut change: Change) -> Result<()>
         let records = rows_as_json(&after, &rows)?;
         for (rejection, record) in change.rejected.iter().zip(records) {
             let language = languages.value(rejection.row);
-            let tally = step.counts.tally(&stage.name, language);
+            let tally = step.counts.tally(&stage.name, counted.value(rejection.row));
             *tally.rejected.entry(rejection.reason.clone()).or_default() += 1;
             step.rejected.push(RejectedRow {
                 id: Some(ids.value(rejection.row).to_owned()),
@@ -193,10 +196,11 @@ fn leave(stage: &Stage, step: &mut StepResult, mut change: Change) -> Result<()>
             });
         }
     }
-    step.batch = change.apply(&step.batch, &stage.drops)?;
-    for language in strings(&step.batch, LANGUAGE)?.iter() {
-        step.counts.tally(&stage.name, language.unwrap_or_default()).kept += 1;
+    let leaving: HashSet<usize> = change.rejected.iter().map(|rejection| rejection.row).collect();
+    for row in (0..counted.len()).filter(|row| !leaving.contains(row)) {
+        step.counts.tally(&stage.name, counted.value(row)).kept += 1;
     }
+    step.batch = change.apply(&step.batch, &stage.drops)?;
     Ok(())
 }
 

@@ -3,13 +3,14 @@
 pub mod explain;
 pub mod pipeline;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::frame::key::Key;
 use crate::frame::schema::{ID, LANGUAGE, TEXT};
 use crate::stages::registry::{self, Context};
-use crate::stages::{Stage, Work};
+use crate::stages::{Resource, Stage, Work};
 use pipeline::Pipeline;
 
 /// Raised whenever stages of the same configuration would give other results than before.
@@ -50,12 +51,36 @@ impl Plan {
         Ok(Self { pipeline: pipeline.name.clone(), stages, steps })
     }
 
-    /// Columns the pipeline adds: a user's column of such a name has to be renamed.
+    /// Columns the pipeline adds: a user's column of such a name has to be renamed, unless the pipeline reads it from the
+    /// input.
     pub fn reserved_columns(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.stages.iter().flat_map(|stage| stage.adds.clone()).collect();
-        names.sort();
-        names.dedup();
-        names
+        let mut added: BTreeSet<&String> = BTreeSet::new();
+        let mut read: BTreeSet<&String> = BTreeSet::new();
+        for stage in &self.stages {
+            read.extend(stage.needs.iter().filter(|name| !added.contains(name)));
+            added.extend(&stage.adds);
+        }
+        added.difference(&read).map(|name| (*name).clone()).collect()
+    }
+
+    /// Languages that programs are run in, for seeds of `languages`.
+    pub fn languages_run(&self, languages: &[String]) -> Vec<String> {
+        let mut languages = languages.to_vec();
+        let mut run = BTreeSet::new();
+        for stage in &self.stages {
+            if matches!(stage.requests, Some((Resource::Sandbox, _))) {
+                run.extend(languages.iter().cloned());
+            }
+            languages = stage.languages_after(&languages);
+        }
+        run.into_iter().collect()
+    }
+
+    /// The first stage after which rows have the language that they end in: the one that translates them, or none.
+    pub fn translates(&self) -> Option<usize> {
+        let translates =
+            |stage: &Stage| matches!(&stage.work, Work::Pure(pure) if pure.languages("").is_some());
+        self.stages.iter().rposition(translates)
     }
 
     /// Checks that rows with `columns` can go through all stages.
@@ -104,6 +129,7 @@ impl Plan {
     /// rows.
     pub fn fingerprints(&self, seeds: &str, languages: &[String], inputs: &[Key]) -> Vec<Key> {
         let mut parent = Key::of(&["seeds", VERSION, seeds]);
+        let mut languages = languages.to_vec();
         let mut inputs = inputs.iter();
         (0..self.steps.len())
             .map(|at| {
@@ -113,7 +139,8 @@ impl Plan {
                 }
                 let step = &self.steps[at];
                 for stage in &self.stages[step.stages.clone()] {
-                    parent = fingerprint(parent, stage, languages);
+                    parent = fingerprint(parent, stage, &languages);
+                    languages = stage.languages_after(&languages);
                 }
                 parent
             })

@@ -23,6 +23,9 @@ pub struct Pipeline {
     /// What it does, in one line.
     #[serde(default)]
     pub description: String,
+    /// What its input looks like.
+    #[serde(default)]
+    pub input: Input,
     /// Sampling settings of its model stages.
     #[serde(default)]
     pub model: ModelDefaults,
@@ -32,6 +35,16 @@ pub struct Pipeline {
     /// The text of its file.
     #[serde(skip)]
     pub source: String,
+}
+
+/// What the input of a pipeline looks like.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Column that rows are named by and that becomes `text`; `--text-column` overrides it. Default: `text`, `content` or `code`.
+    pub text: Option<String>,
+    /// Folder of the bundled rows that the pipeline takes where none are given. Default: the seeds.
+    pub bundled: Option<String>,
 }
 
 /// Sampling settings a pipeline starts from.

@@ -14,6 +14,27 @@ pub const PARENT_ID: &str = "parent_id";
 /// Column with the number of a sample, from 0.
 pub const SAMPLE: &str = "sample";
 
+/// The change that makes a row of each of `made`, a row of `batch` and the name of its child, or no name for the row itself;
+/// with an `id`.
+///
+/// # Errors
+/// There is no `id`.
+pub(super) fn named<'a>(
+    batch: &RecordBatch,
+    made: impl Iterator<Item = (usize, Option<&'a str>)> + Clone,
+) -> Result<Change> {
+    let parents = strings(batch, ID)?;
+    let ids = made.clone().map(|(row, name)| match name {
+        Some(name) => child_id(parents.value(row), name),
+        None => parents.value(row).to_owned(),
+    });
+    Ok(Change {
+        add: vec![(ID.to_owned(), Arc::new(StringArray::from_iter_values(ids)))],
+        rows: Some(made.map(|(row, _)| row as u32).collect()),
+        ..Change::default()
+    })
+}
+
 /// The change that makes `samples` children of every row of `batch`, with their `id`, `parent_id` and `sample`.
 ///
 /// # Errors

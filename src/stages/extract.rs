@@ -92,7 +92,7 @@ impl Pure for Section {
     }
 }
 
-fn change(names: &[String], extracted: Extracted) -> Change {
+pub(super) fn change(names: &[String], extracted: Extracted) -> Change {
     let columns = extracted.columns.into_iter().map(|column| Arc::new(column) as ArrayRef);
     let misfits = extracted.misfits.into_iter().enumerate();
     Change {

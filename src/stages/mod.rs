@@ -21,9 +21,11 @@ mod converse;
 mod critic;
 mod decontaminate;
 mod difficulty;
+mod equivalent;
 mod extract;
 mod extract_answer;
 mod extract_json;
+mod extract_sections;
 mod keep;
 mod model;
 mod novelty;
@@ -35,12 +37,14 @@ mod run_samples;
 mod sampled;
 mod score;
 mod select;
+mod translate_to;
 
 pub use children::{PARENT_ID, SAMPLE};
 pub use model::{MESSAGES, OUTPUT};
 pub use run::SUCCESS;
 pub use score::{MESSAGE, OUTCOME, PASSED, ROUND, passed_column};
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -174,6 +178,11 @@ pub trait Pure: Send + Sync {
     /// # Errors
     /// Only for defects that concern every row (a column of the wrong type); a bad row is a [`Rejection`].
     fn apply(&self, batch: &RecordBatch) -> Result<Change>;
+
+    /// The languages of the rows that it makes of rows of `language`; `None` where they keep it.
+    fn languages(&self, _language: &str) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// A transform of columns that asks the model or the sandbox.
@@ -284,6 +293,16 @@ pub struct Stage {
     pub depends: Depends,
     /// What it does.
     pub work: Work,
+}
+
+impl Stage {
+    /// Languages that rows of `languages` have after this stage.
+    pub fn languages_after(&self, languages: &[String]) -> Vec<String> {
+        let Work::Pure(pure) = &self.work else { return languages.to_vec() };
+        let made = |language: &String| pure.languages(language).unwrap_or_else(|| vec![language.clone()]);
+        let after: BTreeSet<String> = languages.iter().flat_map(made).collect();
+        after.into_iter().collect()
+    }
 }
 
 /// What a stage's result depends on besides its input: see [`Stage::depends`].

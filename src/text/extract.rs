@@ -1,5 +1,7 @@
 //! Blocks and sections of a whole column of replies, on all cores.
 
+use std::borrow::Cow;
+
 use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrayRef, StringArray};
 use rayon::prelude::*;
@@ -91,6 +93,64 @@ pub fn section_column(column: &StringArray, tag: &str) -> Result<Extracted> {
             chunk.push(read.map(std::iter::once));
         }
     })
+}
+
+/// What of a section goes into a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SectionPart {
+    /// Its text as it is.
+    Text,
+    /// The contents of its one fenced block; its text where there is none.
+    Code,
+    /// Its one fenced block with the fences; its text, put between some, where there is none.
+    Fenced,
+}
+
+/// The sections of every reply that `wanted` names, each once, as columns in that order.
+///
+/// Misfits are `no_reply` for a null reply, those of [`tags::sections`], and `block_count`, `block_unclosed` for a section of
+/// code with several fenced blocks or one that is not closed.
+///
+/// # Errors
+/// The columns cannot be put together.
+pub fn sections_columns(column: &StringArray, wanted: &[(&str, SectionPart)]) -> Result<Extracted> {
+    let tags: Vec<&str> = wanted.iter().map(|(tag, _)| *tag).collect();
+    in_chunks(column, wanted.len(), |rows, chunk| {
+        for row in rows {
+            let read = reply(column, row).and_then(|text| {
+                let sections = tags::sections(text, &tags).map_err(|(tag, error)| Misfit {
+                    reason: error.reason(),
+                    detail: format!("<{tag}>: {error}"),
+                })?;
+                let parts = sections.into_iter().zip(wanted);
+                parts
+                    .map(|(section, (tag, part))| section_part(section, tag, *part))
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            let texts = read.as_ref().map(|parts| parts.iter().map(AsRef::as_ref)).map_err(Misfit::clone);
+            chunk.push(texts);
+        }
+    })
+}
+
+fn section_part<'a>(section: &'a str, tag: &str, part: SectionPart) -> Result<Cow<'a, str>, Misfit> {
+    if part == SectionPart::Text {
+        return Ok(section.into());
+    }
+    let mut found = Vec::with_capacity(1);
+    let bare = blocks::blocks(section).next().is_none();
+    if !bare {
+        read_blocks(section, 1, &mut found)
+            .map_err(|misfit| Misfit { detail: format!("<{tag}>: {}", misfit.detail), ..misfit })?;
+    }
+    let empty = || Misfit { reason: "section_empty", detail: format!("<{tag}>: the fenced block is empty") };
+    match found.pop() {
+        None if part == SectionPart::Fenced => Ok(blocks::render("", section).into()),
+        None => Ok(section.into()),
+        Some(block) if block.body.trim().is_empty() => Err(empty()),
+        Some(block) if part == SectionPart::Fenced => Ok(block.raw.into()),
+        Some(block) => Ok(block.body),
+    }
 }
 
 fn reply(column: &StringArray, row: usize) -> Result<&str, Misfit> {
@@ -247,6 +307,32 @@ mod tests {
             assert_eq!(extracted.misfits[n].is_some(), n % 7 == 0);
         }
         assert_eq!(block_columns(&StringArray::new_null(0), &[Part::Body; 3]).unwrap().columns.len(), 3);
+    }
+
+    #[test]
+    fn sections_become_columns_of_text_and_code() {
+        let wanted = [("q", SectionPart::Text), ("s", SectionPart::Fenced), ("t", SectionPart::Code)];
+        let column = StringArray::from(vec![
+            "<q>\n```\na\n```\n</q><s>Here:\n```py\nx\n```\n</s>\n<t>\n```py\ny\n```\n</t>",
+            "<q>a</q><s>x</s><t>y</t>",
+            "<q>a</q><s>x</s><t>\n```\n1\n```\n```\n2\n```\n</t>",
+            "<q>a</q><s>x</s><t>\n```\n \n```\n</t>",
+            "<q>a</q><s>x</s>",
+        ]);
+        let extracted = sections_columns(&column, &wanted).unwrap();
+        let row = |row| [0, 1, 2].map(|at: usize| extracted.columns[at].value(row));
+        assert_eq!(row(0), ["```\na\n```", "```py\nx\n```", "y"]);
+        assert_eq!(row(1), ["a", "```\nx\n```", "y"]);
+        let misfits: Vec<_> =
+            extracted.misfits.iter().flatten().map(|misfit| (misfit.reason, &*misfit.detail)).collect();
+        assert_eq!(
+            misfits,
+            [
+                ("block_count", "<t>: 2 fenced blocks found (no info string, no info string), 1 wanted"),
+                ("section_empty", "<t>: the fenced block is empty"),
+                ("section_missing", "<t>: there is no opening tag"),
+            ]
+        );
     }
 
     #[test]

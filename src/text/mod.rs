@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod blocks;
+pub mod equivalent;
 pub mod extract;
 pub mod json_reply;
 pub mod json_schema;

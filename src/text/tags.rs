@@ -21,6 +21,12 @@ pub enum SectionError {
     /// The first section holds nothing but white space.
     #[error("the section is empty")]
     Empty,
+    /// There is another section of that name.
+    #[error("there are several such sections")]
+    Repeated,
+    /// It lies inside another section that was asked for.
+    #[error("the section is part of another one")]
+    Nested,
 }
 
 impl SectionError {
@@ -31,6 +37,8 @@ impl SectionError {
             Self::InCode => "section_in_code",
             Self::Unclosed => "section_unclosed",
             Self::Empty => "section_empty",
+            Self::Repeated => "section_repeated",
+            Self::Nested => "section_nested",
         }
     }
 }
@@ -44,6 +52,34 @@ impl SectionError {
 /// # Errors
 /// See [`SectionError`].
 pub fn section<'a>(text: &'a str, tag: &str) -> Result<&'a str, SectionError> {
+    find(text, tag).map(|range| text[range].trim())
+}
+
+/// One section for each of `tags`, in that order. Other than [`section`], of which the first counts, there must be no second
+/// one of the same name, and none may lie inside another: what a model meant then can only be guessed.
+///
+/// # Errors
+/// The first tag without a usable section, and why.
+pub fn sections<'a, 't>(text: &'a str, tags: &[&'t str]) -> Result<Vec<&'a str>, (&'t str, SectionError)> {
+    let mut found: Vec<Range<usize>> = Vec::with_capacity(tags.len());
+    for &tag in tags {
+        let range = find(text, tag).map_err(|error| (tag, error))?;
+        let after = &text[range.end + tag.len() + "</>".len()..];
+        if matches!(find(after, tag), Ok(_) | Err(SectionError::Empty)) {
+            return Err((tag, SectionError::Repeated));
+        }
+        found.push(range);
+    }
+    for (range, &tag) in found.iter().zip(tags) {
+        if found.iter().any(|other| other.start < range.start && range.start < other.end) {
+            return Err((tag, SectionError::Nested));
+        }
+    }
+    Ok(found.into_iter().map(|range| text[range].trim()).collect())
+}
+
+/// Where the contents of the first complete section are.
+fn find(text: &str, tag: &str) -> Result<Range<usize>, SectionError> {
     let opening = format!("<{tag}>");
     let closing = format!("</{tag}>");
     let mut in_code = false;
@@ -65,10 +101,8 @@ pub fn section<'a>(text: &'a str, tag: &str) -> Result<&'a str, SectionError> {
         }
     }
     match first {
-        Some(range) => match text[range].trim() {
-            "" => Err(SectionError::Empty),
-            contents => Ok(contents),
-        },
+        Some(range) if text[range.clone()].trim().is_empty() => Err(SectionError::Empty),
+        Some(range) => Ok(range),
         None if !opened.is_empty() => Err(SectionError::Unclosed),
         None if in_code => Err(SectionError::InCode),
         None => Err(SectionError::Missing),
@@ -108,7 +142,7 @@ fn tags<'a>(text: &'a str, opening: &'a str, closing: &'a str) -> impl Iterator<
 
 #[cfg(test)]
 mod tests {
-    use super::SectionError::{Empty, InCode, Missing, Unclosed};
+    use super::SectionError::{Empty, InCode, Missing, Nested, Repeated, Unclosed};
     use super::*;
 
     fn question(text: &str) -> Result<&str, SectionError> {
@@ -145,6 +179,20 @@ mod tests {
     #[test]
     fn an_unclosed_block_hides_nothing() {
         assert_eq!(question("<question>\n```python\nx\n</question>"), Ok("```python\nx"));
+    }
+
+    #[test]
+    fn sections_stand_beside_each_other_and_once() {
+        let both = |text| sections(text, &["a", "b"]);
+        assert_eq!(both("<b> 2 </b> and <a>1</a>"), Ok(vec!["1", "2"]));
+        assert_eq!(both("<a>1</a>"), Err(("b", Missing)));
+        assert_eq!(both("<a>1</a><b>2</b><a>3</a>"), Err(("a", Repeated)));
+        assert_eq!(both("<a>1</a><b>2</b><b> </b>"), Err(("b", Repeated)));
+        assert_eq!(both("<a>1 <b>2</b></a>"), Err(("b", Nested)));
+        assert_eq!(both("<a>1 <b>2</a> 3</b>"), Err(("b", Nested)));
+        assert_eq!(both("<a>1</a><b>2"), Err(("b", Unclosed)));
+        let code = "<a>\n```xml\n<b></b></a>\n```\n</a><b>\n```\n<a>x</a>\n```\n</b>";
+        assert_eq!(both(code), Ok(vec!["```xml\n<b></b></a>\n```", "```\n<a>x</a>\n```"]));
     }
 
     #[test]
