@@ -3,7 +3,7 @@
 //! Languages write the same value differently, so what is printed is read as words, numbers, texts and containers and these
 //! are compared:
 //!
-//! - numbers by value; every digit counts, but for the last ones of a double printed in full ([`number`]);
+//! - numbers by value; every digit counts, but for the last ones of a double printed in full (`number`);
 //! - `True`, `true`, `TRUE` and `#t` are one, and so are `None`, `null`, `nil`, `NULL`, and the names of infinity and NaN;
 //! - text in single, double or no quotes; but in quotes, `"1"` is no number and `"None"` is not null;
 //! - containers in any kind of bracket, with commas or blanks between elements, with or without a name such as `List`;
