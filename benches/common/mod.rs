@@ -1,6 +1,9 @@
 //! What the benches of whole runs share: seeds, a sandbox that runs nothing, and a run in phases.
 #![allow(dead_code)]
 
+#[path = "../../tests/common/verdict.rs"]
+mod verdict;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -23,11 +26,12 @@ use autocodegen::plan::Plan;
 use autocodegen::plan::pipeline::Pipeline;
 use autocodegen::retry::RetryPolicy;
 use autocodegen::sandbox::Sandbox;
-use autocodegen::sandbox::job::{Job, Outcome, Usage, Verdict};
+use autocodegen::sandbox::job::{Job, Verdict};
 use autocodegen::sandbox::language::Languages;
 use autocodegen::stages::registry::Context;
 use autocodegen::text::template::Templates;
 use futures::future::BoxFuture;
+use verdict::passed;
 
 /// Writes `rows` distinct Python snippets of at least `bytes` bytes as JSONL.
 pub fn write_seeds(path: &Path, rows: u64, bytes: usize) {
@@ -57,25 +61,7 @@ pub struct ConstantSandbox {
 
 impl Default for ConstantSandbox {
     fn default() -> Self {
-        Self {
-            verdict: Verdict {
-                outcome: Outcome::Passed,
-                stdout: "42\n".into(),
-                stderr: String::new(),
-                compile_message: String::new(),
-                reason: String::new(),
-                exit_code: Some(0),
-                signal: None,
-                truncated: false,
-                invalid_utf8: false,
-                limits: None,
-                usage: Usage::default(),
-                compile_usage: None,
-                compile_reused: false,
-                toolchain: "none".into(),
-                isolation: "none".into(),
-            },
-        }
+        Self { verdict: passed("42\n".to_owned()) }
     }
 }
 

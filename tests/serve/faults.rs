@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use autocodegen::error::{Fault, Recovery};
 use autocodegen::retry::RetryPolicy;
 use autocodegen::sandbox::Sandbox;
-use autocodegen::sandbox::job::{Job, Outcome, Usage, Verdict};
+use autocodegen::sandbox::job::{Job, Verdict};
 use autocodegen::sandbox::language::Languages;
 use autocodegen::sandbox::remote::RemoteSandbox;
 use autocodegen::sandbox::server::{Ceilings, Options, serve};
@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::client;
+use super::verdict::passed;
 
 /// Fails in this order, then passes everything with its source as output, after a time.
 struct Failing(Mutex<VecDeque<Fault>>, Duration);
@@ -25,23 +26,7 @@ struct Failing(Mutex<VecDeque<Fault>>, Duration);
 impl Sandbox for Failing {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Verdict, Fault>> {
         let fault = self.0.lock().unwrap().pop_front();
-        let passed = Verdict {
-            outcome: Outcome::Passed,
-            stdout: job.source.clone(),
-            stderr: String::new(),
-            compile_message: String::new(),
-            reason: String::new(),
-            exit_code: Some(0),
-            signal: None,
-            truncated: false,
-            invalid_utf8: false,
-            limits: None,
-            usage: Usage::default(),
-            compile_usage: None,
-            compile_reused: false,
-            toolchain: "none".to_owned(),
-            isolation: "none".to_owned(),
-        };
+        let passed = passed(job.source.clone());
         Box::pin(async move {
             tokio::time::sleep(self.1).await;
             fault.map_or(Ok(passed), Err)

@@ -11,6 +11,8 @@ mod submit;
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/verdict.rs"]
+mod verdict;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
