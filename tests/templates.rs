@@ -211,7 +211,8 @@ fn prompts_call_a_language_what_readers_call_it() {
     let expected = "AWK. C. CoffeeScript. Common Lisp. C++. C#. Dart. Elixir. Emacs Lisp. Erlang. Fortran. F#. Go. \
                     Groovy. Haskell. Java. JavaScript. Julia. Kotlin. Lua. Pascal. Perl. PHP. PowerShell. Python. R. \
                     Racket. Ruby. Rust. Scala. Scheme. Shell. SQLite. Swift. Tcl. TypeScript. Visual Basic. Vim script.";
-    let expected: Vec<String> = expected.split_inclusive('.').map(|name| format!("In {}", name.trim())).collect();
+    let expected: Vec<String> =
+        expected.split_inclusive('.').map(|name| format!("In {}", name.trim())).collect();
     assert_eq!(names, expected);
     for step in ["answer", "completion", "critic", "solve", "tag", "translate"] {
         let columns = templates.step_columns(step).unwrap();

@@ -189,7 +189,11 @@ fn rows_that_share_words_with_a_benchmark_leave_and_say_which() {
     ] {
         let output = run(dir.path(), "decontaminate", keys, &rows, more);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(said.contains("note: `it` keeps all rows: no benchmark is named"), idle, "{more:?}: {said}");
+        assert_eq!(
+            said.contains("note: `it` keeps all rows: no benchmark is named"),
+            idle,
+            "{more:?}: {said}"
+        );
     }
     let missing = run(dir.path(), "decontaminate", keys, &rows, &["--decontaminate", "none.jsonl"]);
     assert_eq!(missing.status.code(), Some(2));
