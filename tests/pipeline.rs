@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use arrow_array::{Array, RecordBatch};
 use autocodegen::frame::journal::Journal;
 use autocodegen::frame::part;
@@ -50,16 +52,17 @@ fn runnable<'a>(test: &str, languages: &[&'a str]) -> Vec<&'a str> {
     languages.iter().copied().filter(there).collect()
 }
 
-/// `--seeds` and `--replay` with the bundled files of `languages`.
-fn bundled(languages: &[&str]) -> Vec<OsString> {
-    let files = |folder: &str| {
-        let file = |name: &&str| root().join(folder).join(format!("{name}.jsonl")).into_os_string();
-        languages.iter().map(file).collect::<Vec<_>>()
-    };
+/// `--seeds` and `--replay` with the bundled files of `languages`, and with those of the seeds that are for `full` alone.
+fn bundled(languages: &[&str], full: bool) -> Vec<OsString> {
+    let file = |folder: &str, name: &str| root().join(folder).join(format!("{name}.jsonl")).into_os_string();
+    let files = |folder| languages.iter().map(move |name| file(folder, name));
+    let weak = full && languages.contains(&"python");
     let mut arguments = vec!["--seeds".into()];
     arguments.extend(files("data/seeds"));
+    arguments.extend(weak.then(|| file("data/weak", "weak")));
     arguments.push("--replay".into());
     arguments.extend(files("data/quickstart"));
+    arguments.extend(weak.then(|| file("data/quickstart", "weak")));
     arguments
 }
 
@@ -209,7 +212,8 @@ fn assert_conversations(recording: &Path, languages: &[&str]) {
             .collect()
     };
     let asked = conversations(recording);
-    let files = languages.iter().map(|name| root().join(format!("data/quickstart/{name}.jsonl")));
+    let names = languages.iter().chain(&["weak"]);
+    let files = names.map(|name| root().join(format!("data/quickstart/{name}.jsonl")));
     let bundled: BTreeSet<String> = files.flat_map(|path| conversations(&path)).collect();
     let missing: Vec<&String> = asked.difference(&bundled).collect();
     assert!(
@@ -230,7 +234,7 @@ fn the_quickstart_ends_in_the_golden_dataset() {
     let out = folder.path().join("run");
     // With every toolchain, the very command of the documentation.
     let all = languages == LANGUAGES;
-    let mut arguments = if all { Vec::new() } else { bundled(&languages) };
+    let mut arguments = if all { Vec::new() } else { bundled(&languages, false) };
     let recording = folder.path().join("recording.jsonl");
     arguments.extend(["--record".into(), recording.clone().into_os_string()]);
     if !run(test, &out, &arguments) {
@@ -274,7 +278,8 @@ fn the_quickstart_ends_in_the_golden_dataset() {
     assert_counts(&out, "synthesize");
 
     // The same seeds through all stages: what was answered here is not asked again.
-    full(&folder.path().join("full"), &out, &languages, if all { Vec::new() } else { bundled(&languages) });
+    let arguments = if all { Vec::new() } else { bundled(&languages, true) };
+    full(&folder.path().join("full"), &out, &languages, arguments);
 }
 
 /// Takes the seeds through the pipeline `full`, with the answers of `earlier`.
@@ -299,9 +304,19 @@ fn full(out: &Path, earlier: &Path, languages: &[&str], mut arguments: Vec<OsStr
         assert_eq!(row[0], names[usize::from(passed > 0) + usize::from(passed > 5)], "{samples}");
         assert!(findings.is_array());
     }
+    // Rows whose tests notice less have left.
+    for batch in &rated {
+        let adequacy = batch.column_by_name("adequacy").unwrap().as_primitive::<Float64Type>();
+        assert!(adequacy.iter().flatten().all(|share| (0.5..=1.0).contains(&share)), "{adequacy:?}");
+        assert_eq!(adequacy.null_count(), 0);
+    }
     if languages == LANGUAGES {
         let fates = fates(out);
         let gates = [
+            "probe flaky",
+            "adequacy vacuous_tests",
+            "adequacy weak_tests",
+            "novelty duplicate",
             "critic.judge critic:unstated_requirements",
             "critic.judge critic:floating_point",
             "difficulty.rate too_easy",
@@ -313,6 +328,13 @@ fn full(out: &Path, earlier: &Path, languages: &[&str], mut arguments: Vec<OsStr
         let levels: BTreeSet<String> = rows(&rated, &["difficulty"]).concat().into_iter().collect();
         assert_eq!(levels.len(), 3, "{levels:?}");
     }
+
+    // What comes out can be translated: a request for each row and target.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autocodegen"));
+    command.args(["run", "translate", "--model", "any", "--dry-run=0", "--seeds"]).arg(out.join("dataset"));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("translate.reply"), "{output:?}");
 }
 
 #[test]
@@ -327,7 +349,7 @@ fn the_dataset_does_not_depend_on_how_much_runs_at_once() {
     let settings = [("1", "1", "3"), ("64", "2", "8")];
     let outs = settings.map(|(in_flight, jobs, rows)| {
         let out = folder.path().join(in_flight);
-        let mut arguments = bundled(&languages);
+        let mut arguments = bundled(&languages, false);
         let more = ["--in-flight", in_flight, "--sandbox-jobs", jobs, "--partition-size", rows];
         arguments.extend(more.map(OsString::from));
         assert!(run(test, &out, &arguments));

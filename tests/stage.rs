@@ -133,12 +133,13 @@ fn walk(dir: &Path, extension: &str, model: &str) -> Value {
     assert_eq!((&asked["index"], &asked["stars"], &asked["origin"]), (&json!(0), &json!(7), &own["origin"]));
     assert!(asked.get("success").is_none() && asked.get("original_data").is_none());
     run("tests.reply", "tests_messages", "tests_output", model);
-    let mut tests = run("tests.extract", "tests_output", "tests", "");
+    let tests = run("tests.extract", "tests_output", "tests", "");
     // What printed and what it printed stay: translations are held against it.
+    let mut others = tests.clone();
     for name in ["full_test_input", "full_test_output"] {
-        assert_eq!(tests.as_object_mut().unwrap().remove(name).as_ref(), asked.get(name));
+        assert_eq!(others.as_object_mut().unwrap().remove(name).as_ref(), asked.get(name));
     }
-    assert_eq!(names(&tests), fields);
+    assert_eq!(names(&others), fields);
     assert_eq!(tests["demo_test_func"], "assert repeat('ab', 2) == 'abab'");
 
     run("verify", "tests", "test_exec", "");

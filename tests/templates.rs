@@ -195,3 +195,29 @@ proptest! {
         prop_assert_eq!(prompt.user, format!("<{value}>{}", blocks::render("", &value)));
     }
 }
+
+#[test]
+fn prompts_call_a_language_what_readers_call_it() {
+    let templates = load(&[(
+        "say/default.txt",
+        "{% from \"language/_names.txt\" import named -%}\nIn {{ named(language) }}.",
+    )])
+    .unwrap();
+    let known = autocodegen::sandbox::language::Languages::embedded().unwrap();
+    let names: Vec<String> = known
+        .iter()
+        .map(|language| user(&templates, "say", &language.name, &[("language", &language.name)]))
+        .collect();
+    let expected = "AWK. C. CoffeeScript. Common Lisp. C++. C#. Dart. Elixir. Emacs Lisp. Erlang. Fortran. F#. Go. \
+                    Groovy. Haskell. Java. JavaScript. Julia. Kotlin. Lua. Pascal. Perl. PHP. PowerShell. Python. R. \
+                    Racket. Ruby. Rust. Scala. Scheme. Shell. SQLite. Swift. Tcl. TypeScript. Visual Basic. Vim script.";
+    let expected: Vec<String> =
+        expected.split_inclusive('.').map(|name| format!("In {}", name.trim())).collect();
+    assert_eq!(names, expected);
+    for step in ["answer", "completion", "critic", "solve", "tag", "translate"] {
+        let columns = templates.step_columns(step).unwrap();
+        assert!(!columns.iter().any(|column| column.contains("name")), "{step}: {columns:?}");
+        let sources = templates.sources(step, "cpp").unwrap();
+        assert!(sources.iter().any(|(name, _)| *name == "language/_names.txt"), "{step}");
+    }
+}

@@ -465,20 +465,20 @@ fn every_target_has_a_prompt_that_names_both_languages() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let names = [
-        "python and R",
-        "python and Ruby",
-        "python and Elixir",
-        "python and Julia",
-        "python and Racket",
-        "python and Swift",
-        "java and Scala",
-        "java and C#",
-        "java and Kotlin",
-        "java and Dart",
-        "javascript and PHP",
-        "javascript and TypeScript",
-        "cpp and Rust",
-        "shell and Perl",
+        "Python and R",
+        "Python and Ruby",
+        "Python and Elixir",
+        "Python and Julia",
+        "Python and Racket",
+        "Python and Swift",
+        "Java and Scala",
+        "Java and C#",
+        "Java and Kotlin",
+        "Java and Dart",
+        "JavaScript and PHP",
+        "JavaScript and TypeScript",
+        "C++ and Rust",
+        "Shell and Perl",
     ];
     for name in names {
         assert_eq!(printed.matches(&format!("experienced programmer in {name}.")).count(), 1, "{name}");

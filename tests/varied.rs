@@ -178,8 +178,23 @@ fn rows_that_share_words_with_a_benchmark_leave_and_say_which() {
     assert_eq!(ids(&gone), ["code", "question", "piece"]);
     assert!(gone[1]["detail"].as_str().unwrap().starts_with("question has of rows.parquet, row 2, prompt:"));
 
-    // Without files all rows stay; files that are not there and stages that do not look at them are refused.
+    // Without files all rows stay, and that is said; files that are not there and stages that do not look at them are refused.
     assert_eq!(stage(dir.path(), "decontaminate", keys, &rows, &[]).0.len(), rows.len());
+    let against = format!("{keys}\nagainst = [\"rows.parquet\"]");
+    for (keys, more, idle) in [
+        (keys, &[][..], true),
+        (keys, &["--quiet"], false),
+        (keys, &["--decontaminate", "bench.jsonl"], false),
+        (&against, &[], false),
+    ] {
+        let output = run(dir.path(), "decontaminate", keys, &rows, more);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            said.contains("note: `it` keeps all rows: no benchmark is named"),
+            idle,
+            "{more:?}: {said}"
+        );
+    }
     let missing = run(dir.path(), "decontaminate", keys, &rows, &["--decontaminate", "none.jsonl"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("none.jsonl"));

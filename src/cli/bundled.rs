@@ -12,6 +12,11 @@ use crate::error::{Error, Result};
 struct Seeds;
 
 #[derive(RustEmbed)]
+#[folder = "data/weak"]
+#[include = "*.jsonl"]
+struct Weak;
+
+#[derive(RustEmbed)]
 #[folder = "data/problems"]
 #[include = "*.jsonl"]
 struct Problems;
@@ -21,21 +26,26 @@ struct Problems;
 #[include = "*.jsonl"]
 struct Replies;
 
-/// Writes the bundled rows of `folder` (`seeds` or `problems`) into `dir`, where they can be read and edited like any others.
+/// Writes the bundled rows of `folders` into `dir`, where they can be read and edited like any others: `seeds`, seeds from which
+/// the bundled replies make `weak` problems, `problems`.
 ///
 /// Files that are there already with the same content keep their modification time, so a resumed run sees the same seeds.
 ///
 /// # Errors
 /// There is no such folder; the disk.
-pub fn write_seeds(folder: &str, dir: &Path) -> Result<Vec<PathBuf>> {
-    let files: Vec<(String, Vec<u8>)> = match folder {
-        "seeds" => contents::<Seeds>(),
-        "problems" => contents::<Problems>(),
-        _ => {
-            return Err(Error::usage(format!("no rows called `{folder}` are bundled"))
-                .hint("`bundled` in the pipeline is \"seeds\" or \"problems\""));
-        }
-    };
+pub fn write_seeds(folders: &[String], dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for folder in folders {
+        files.extend(match folder.as_str() {
+            "seeds" => contents::<Seeds>(),
+            "weak" => contents::<Weak>(),
+            "problems" => contents::<Problems>(),
+            _ => {
+                return Err(Error::usage(format!("no rows called `{folder}` are bundled"))
+                    .hint("`bundled` in the pipeline names some of \"seeds\", \"weak\", \"problems\""));
+            }
+        });
+    }
     std::fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
     let mut paths = Vec::new();
     for (name, data) in files {

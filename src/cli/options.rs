@@ -58,9 +58,8 @@ impl SeedArgs {
     /// # Errors
     /// The bundled seeds cannot be written.
     pub fn options(&self, dir: &Path, input: &Input, reserved: Vec<String>) -> Result<SeedOptions> {
-        let folder = input.bundled.as_deref().unwrap_or("seeds");
         let paths = match self.seeds.as_slice() {
-            [] => bundled::write_seeds(folder, &dir.join("bundled"))?
+            [] => bundled::write_seeds(&input.bundled, &dir.join("bundled"))?
                 .into_iter()
                 .map(|path| path.to_string_lossy().into_owned())
                 .collect(),

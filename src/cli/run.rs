@@ -24,6 +24,7 @@ use crate::frame::key::Key;
 use crate::frame::run_dir::RunDir;
 use crate::llm::recorder::Recorder;
 use crate::plan::Plan;
+use crate::plan::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::sandbox::language::Languages;
 use crate::stages::Resource;
@@ -93,6 +94,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
     }
     let bundled = args.seeds.seeds.is_empty().then(bundled::replies);
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&setup.pipeline.name));
+    note_idle_decontaminates(&setup.pipeline, &args.decontaminate, quiet);
     let begun = Begun::new(args, setup, &out, bundled.as_deref(), quiet)?;
     let dir = begun.dir.clone();
     let options =
@@ -187,6 +189,19 @@ pub(super) fn check_decontaminates(plan: &Plan, files: &[PathBuf]) -> Result<()>
     }
     Err(Error::usage(format!("--decontaminate: `{}` has no stage that decontaminates", plan.pipeline))
         .hint("add a stage with op = \"decontaminate\" to the pipeline"))
+}
+
+/// Says which stages have no benchmark to hold rows against.
+pub(super) fn note_idle_decontaminates(pipeline: &Pipeline, files: &[PathBuf], quiet: bool) {
+    if quiet || !files.is_empty() {
+        return;
+    }
+    for stage in pipeline.stages.iter().filter(|stage| stage.op == "decontaminate") {
+        if !stage.keys.contains_key("against") {
+            let name = &stage.name;
+            eprintln!("note: `{name}` keeps all rows: no benchmark is named (--decontaminate FILE...)");
+        }
+    }
 }
 
 pub(super) fn resources(

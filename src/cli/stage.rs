@@ -8,7 +8,7 @@ use super::asking::{asking, models};
 use super::options::{ModelArgs, SandboxArgs};
 use super::progress::Progress;
 use super::reuse::ReuseArgs;
-use super::run::{check_decontaminates, interrupts};
+use super::run::{check_decontaminates, interrupts, note_idle_decontaminates};
 use super::stage_input::Input;
 use super::{printable, reference, runtime, summary};
 use crate::engine::calls::{Calls, Resources};
@@ -88,6 +88,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<u8> {
         };
         let draft = Plan::build(&wanted, &context(None))?;
         check_decontaminates(&draft, &args.decontaminate)?;
+        note_idle_decontaminates(&wanted, &args.decontaminate, quiet);
         let asks = |resource| {
             draft.stages.iter().any(|stage| stage.requests.is_some_and(|(asked, _)| asked == resource))
         };

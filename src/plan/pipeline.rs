@@ -38,13 +38,24 @@ pub struct Pipeline {
 }
 
 /// What the input of a pipeline looks like.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Column that rows are named by and that becomes `text`; `--text-column` overrides it. Default: `text`, `content` or `code`.
     pub text: Option<String>,
-    /// Folder of the bundled rows that the pipeline takes where none are given. Default: the seeds.
-    pub bundled: Option<String>,
+    /// Folders of the bundled rows that the pipeline takes where none are given. Default: the seeds.
+    #[serde(default = "seeds")]
+    pub bundled: Vec<String>,
+}
+
+fn seeds() -> Vec<String> {
+    vec!["seeds".into()]
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self { text: None, bundled: seeds() }
+    }
 }
 
 /// Sampling settings a pipeline starts from.
