@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use polars::error::PolarsError;
-use polars::prelude::{DataFrame, DataType, IntoLazy, NULL, ScanArgsParquet, lit};
+use polars::prelude::{DataFrame, DataType, IntoLazy, NULL, ScanArgsParquet, col, lit};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
 use super::groups::counted;
@@ -81,6 +81,29 @@ impl Tables {
             return Ok(answer);
         }
         self.context.execute(sql).and_then(collect).map_err(|error| self.refused(sql, &error))
+    }
+
+    /// Whether the run has this table yet.
+    pub fn has(&self, table: &str) -> bool {
+        self.tables.iter().any(|known| known.name == table && known.columns.is_some())
+    }
+
+    /// Up to `limit` rows of `table`, the first whose columns have the texts given; none of a table that is not written yet.
+    ///
+    /// # Errors
+    /// A file that does not read, or has no such columns.
+    pub fn first(&self, table: &str, having: &[(&str, &str)], limit: u32) -> Result<DataFrame> {
+        let known = self.tables.iter().find(|known| known.name == table);
+        let Some((known, file)) = known.and_then(|known| Some((known, known.files.first()?))) else {
+            return Ok(DataFrame::empty());
+        };
+        let picked = || {
+            let rows = scan(&known.files, ScanArgsParquet::default())?;
+            let rows =
+                having.iter().fold(rows, |rows, (column, text)| rows.filter(col(*column).eq(lit(*text))));
+            collect(rows.limit(limit))
+        };
+        picked().map_err(|error| unreadable(file, &error))
     }
 
     /// The answer where groups can be counted. Whatever goes wrong there, goes wrong for polars too, which then tells.
