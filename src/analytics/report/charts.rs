@@ -12,7 +12,7 @@ use super::text::{short, visible};
 use crate::error::{Error, Result};
 
 /// Width of a chart; it is scaled to what there is room for.
-const WIDTH: u32 = 480;
+const WIDTH: u32 = 440;
 /// Height of a bar and the gap below it.
 const ROW: u32 = 24;
 /// Height of the scale below the bars, and of the legend above.
@@ -20,7 +20,7 @@ const EDGE: u32 = 26;
 /// Width of a character, about; most fonts are narrower.
 const CHAR: u32 = 8;
 /// Longest label, characters.
-const LABEL: usize = 24;
+const LABEL: usize = 22;
 /// Size of letters; the library makes it smaller by a quarter.
 const SIZE: u32 = 16;
 

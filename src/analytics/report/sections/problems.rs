@@ -4,7 +4,7 @@ use super::{CELL, EXAMPLES, KEPT, REASONS, Row, Sections, count, first, number, 
 use crate::analytics::queries;
 use crate::analytics::report::charts::{self, Bar, Scale};
 use crate::analytics::report::samples::Sample;
-use crate::analytics::report::text::short;
+use crate::analytics::report::text::{percent, short, whole};
 use crate::analytics::report::{Group, Part, Section, Table};
 use crate::error::{Error, Result};
 
@@ -101,13 +101,7 @@ impl Sections {
         }
         let (answer, more) = first(&answer);
         section.notes.extend(more);
-        let bars = answer.iter().map(|row| Bar {
-            label: text(row, "reason").to_owned(),
-            parts: vec![number(row, "rows").unwrap_or(0.0)],
-            interval: None,
-            figure: format!("{} ({})", count(row, "rows"), share(row, "share")),
-        });
-        let svg = charts::bars(bars, &Scale::default())?;
+        let svg = charts::bars(by_reason(&answer), &Scale::default())?;
         let table = answer.iter().map(|row| {
             let [stage, reason, example] =
                 ["stage", "reason", "example"].map(|name| short(text(row, name), CELL));
@@ -140,4 +134,28 @@ impl Sections {
             ..Section::default()
         }))
     }
+}
+
+/// A bar for each reason, all stages together, the commonest first.
+fn by_reason(answer: &[Row]) -> Vec<Bar> {
+    let mut sums: Vec<(&str, f64, f64)> = Vec::new();
+    for row in answer {
+        let (reason, rows) = (text(row, "reason"), number(row, "rows").unwrap_or(0.0));
+        let share = number(row, "share").unwrap_or(0.0);
+        match sums.iter_mut().find(|(known, ..)| *known == reason) {
+            Some((_, all_rows, all_shares)) => {
+                *all_rows += rows;
+                *all_shares += share;
+            }
+            None => sums.push((reason, rows, share)),
+        }
+    }
+    sums.sort_by(|one, other| other.1.total_cmp(&one.1));
+    let bar = |(reason, rows, share): (&str, f64, f64)| Bar {
+        label: reason.to_owned(),
+        parts: vec![rows],
+        interval: None,
+        figure: format!("{} ({})", whole(rows), percent(share)),
+    };
+    sums.into_iter().map(bar).collect()
 }
