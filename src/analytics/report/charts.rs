@@ -244,7 +244,7 @@ impl Canvas<'_, '_> {
     /// Writes the figure of `row` beside a bar that ends at a point.
     fn figure(&self, (x, y): (i32, i32), row: usize) -> Drawing {
         let figure = self.labels.get(row).map_or("", |(_, figure)| figure);
-        self.root.draw(&text(figure, (x + 6, y), HPos::Left))
+        self.root.draw(&text(figure, (x + 9, y), HPos::Left))
     }
 }
 

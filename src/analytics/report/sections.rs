@@ -19,11 +19,11 @@ use crate::error::{Error, Result};
 const ROWS: usize = 40;
 /// Reasons with rows to open, and rows of each.
 const REASONS: usize = 8;
-const EXAMPLES: u32 = 3;
+const EXAMPLES: usize = 3;
 /// Rows of the dataset to open.
 const KEPT: u32 = 3;
 /// Longest text in a table, characters.
-const CELL: usize = 160;
+const CELL: usize = 110;
 
 /// A row of an answer.
 type Row = Map<String, Value>;

@@ -110,21 +110,24 @@ impl Sections {
         let names = ["stage", "reason", "#rows", "#share", "one of them"];
         let table = Table::new(&names, table.collect());
         section.parts.push(Part::of("Rejected rows by reason", svg, table));
-        for row in answer.iter().take(REASONS) {
-            let (stage, reason) = (text(row, "stage"), text(row, "reason"));
-            let examples =
-                self.tables.first("rejected", &[("stage", stage), ("reason", reason)], EXAMPLES)?;
+        let top = || answer.iter().take(REASONS).map(|row| (text(row, "stage"), text(row, "reason")));
+        let keys = ["stage", "reason"];
+        let examples = self.tables.first_of_each("rejected", keys, &top().collect::<Vec<_>>(), EXAMPLES)?;
+        let examples = rows(&examples, &|_| true)?;
+        for ((stage, reason), row) in top().zip(&answer) {
+            let of_this = |row: &&Row| text(row, "stage") == stage && text(row, "reason") == reason;
+            let samples: Vec<Sample> = examples.iter().filter(of_this).map(Sample::rejected).collect();
             section.groups.push(Group {
                 title: short(&format!("{stage}: {reason}"), CELL),
-                about: format!("{} of {} rows", examples.height(), count(row, "rows")),
-                samples: rows(&examples, &|_| true)?.iter().map(Sample::rejected).collect(),
+                about: format!("{} of {} rows", samples.len(), count(row, "rows")),
+                samples,
             });
         }
         Ok(section)
     }
 
     pub(super) fn kept(&mut self) -> Result<Option<Section>> {
-        let kept = self.tables.first("dataset", &[], KEPT)?;
+        let kept = self.tables.first("dataset", KEPT)?;
         let samples: Vec<Sample> = rows(&kept, &|_| true)?.iter().map(Sample::kept).collect();
         let about = format!("the first {}", samples.len());
         Ok((!samples.is_empty()).then(|| Section {

@@ -82,7 +82,8 @@ impl Sections {
         });
         let names = ["language", "#seeds", "#problems", "#pending", "#pass rate", "#95 % interval"];
         let table = Table::new(&names, table.collect());
-        let caption = "Share of seeds that became problems, with Wilson 95 % intervals";
+        let caption =
+            "Share of seeds, or of their translations, that became problems, with Wilson 95 % intervals";
         Ok(Section {
             id: "languages",
             title: "Pass rate by language",
