@@ -208,13 +208,13 @@ fn scores_of_an_evaluation_are_those_that_evaluate_tells() {
 fn long_rows_and_many_reasons_keep_the_page_small() {
     let run = Run::new("mine");
     run.stages(&[(0, "ask", "model", "go", [900, 0, 0, 900, 0])]);
-    let long = "x = 'é' <b>\n".repeat(20_000);
+    let long = "x = 'é' <b>\n".repeat(1_000);
     let rows: Vec<_> = (0..900)
         .map(|n| rejected(&format!("r{n}"), &format!("reason{}", n % 300), &json!({"text": long, "b": long})))
         .collect();
     run.rejected(&rows);
     let html = page(&run.dir);
-    says(section(&html, "rejected"), &["The first 40 of 300 are shown.", "cut: 4,000 of 240,000 characters"]);
+    says(section(&html, "rejected"), &["The first 40 of 300 are shown.", "cut: 4,000 of 12,000 characters"]);
     assert!(html.len() < 1_500_000, "{}", html.len());
 }
 
