@@ -226,7 +226,7 @@ impl Canvas<'_, '_> {
             .configure_mesh()
             .disable_y_mesh()
             .disable_y_axis()
-            .x_labels(5)
+            .x_labels(4)
             .x_label_formatter(&|number| write(*number))
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
