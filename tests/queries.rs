@@ -343,6 +343,28 @@ fn judged_problems_are_counted_by_difficulty_and_category() {
 }
 
 #[test]
+fn translations_are_counted_by_the_language_they_are_in() {
+    let run = run_dir(false);
+    let stages = batch(
+        "position stage    op           language rows_in spawned kept rejected pending prompt_tokens completion_tokens busy_ms
+         0        problem  select       cpp      2       0       2    0        0       0             0                 0
+         0        problem  select       java     1       0       1    0        0       0             0                 0
+         1        targets  translate_to cpp      2       2       4    0        0       0             0                 0
+         1        targets  translate_to java     1       0       0    1        0       0             0                 0
+         2        verify   run          go       2       0       2    0        0       0             0                 0
+         2        verify   run          rust     2       0       1    0        1       0             0                 0
+         3        dataset  select       go       2       0       2    0        0       0             0                 0
+         3        dataset  select       rust     1       0       0    1        0       0             0                 0",
+    );
+    let path = run.path().join("stages.parquet");
+    part::seal(&path, &stages.schema(), &[stages], &BTreeMap::new()).unwrap();
+    assert_eq!(
+        answer(run.path(), &["pass_rate_by_language"]),
+        "go,2,2,0,100.0,34.2,100.0\nrust,2,0,1,0.0,0.0,65.8\nall,4,2,1,50.0,15.0,85.0"
+    );
+}
+
+#[test]
 fn models_are_compared_by_what_became_of_their_seeds() {
     let run = run_dir(true);
     let seeds: Vec<String> = (0..4).map(|n| format!("seed{n:028}")).collect();

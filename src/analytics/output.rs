@@ -55,15 +55,17 @@ pub fn render(frame: &mut DataFrame, format: Format) -> Result<Vec<u8>> {
 fn json(frame: &DataFrame) -> PolarsResult<Vec<u8>> {
     let mut text = b"[".to_vec();
     for row in 0..frame.height() {
-        let mut object = Map::new();
-        for column in frame.columns() {
-            object.insert(column.name().to_string(), json_value(&column.get(row)?));
-        }
         text.extend(if row == 0 { "\n" } else { ",\n" }.bytes());
-        text.extend(Value::Object(object).to_string().bytes());
+        text.extend(Value::Object(json_row(frame, row)?).to_string().bytes());
     }
     text.extend("\n]\n".bytes());
     Ok(text)
+}
+
+/// The row of `frame` as an object.
+pub(super) fn json_row(frame: &DataFrame, row: usize) -> PolarsResult<Map<String, Value>> {
+    let columns = frame.columns().iter();
+    columns.map(|column| Ok((column.name().to_string(), json_value(&column.get(row)?)))).collect()
 }
 
 /// `value` in JSON. What JSON has no type for is its text; numbers that are not finite are null.
@@ -196,7 +198,7 @@ fn shown(text: &str, limit: Option<usize>) -> String {
     let mut chars = 0;
     for c in text.chars() {
         let before = safe.len();
-        if c.is_control() || reorders(c) {
+        if hides(c) {
             safe.extend(c.escape_default());
             chars += safe.len() - before;
         } else {
@@ -212,9 +214,12 @@ fn shown(text: &str, limit: Option<usize>) -> String {
     safe
 }
 
-/// Line separators, invisible characters and those that change the direction of text.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+/// Whether `c` drives a terminal, is not seen, or changes the direction of the text around it.
+pub(super) fn hides(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use polars::error::PolarsError;
-use polars::prelude::{DataFrame, DataType, IntoLazy, NULL, ScanArgsParquet, lit};
+use polars::error::{PolarsError, PolarsResult};
+use polars::prelude::{
+    DataFrame, DataType, IntoLazy, NULL, RowIndex, ScanArgsParquet, SortMultipleOptions, SortOptions, col,
+    lit,
+};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
 use super::groups::counted;
@@ -18,6 +21,9 @@ const ASKING: [&str; 5] = ["SELECT", "WITH", "FROM", "VALUES", "TABLE"];
 
 /// How the line begins that names columns a run need not have.
 const OPTIONAL: &str = "-- optional: ";
+
+/// The column that numbers rows.
+const ROW: &str = "__row";
 
 /// The tables of one run, to ask questions of in SQL.
 pub struct Tables {
@@ -81,6 +87,68 @@ impl Tables {
             return Ok(answer);
         }
         self.context.execute(sql).and_then(collect).map_err(|error| self.refused(sql, &error))
+    }
+
+    /// Whether the run has this table yet.
+    pub fn has(&self, table: &str) -> bool {
+        self.tables.iter().any(|known| known.name == table && known.columns.is_some())
+    }
+
+    /// The first rows of `table`, up to `limit`; none of a table that is not written yet.
+    ///
+    /// # Errors
+    /// A file that does not read.
+    pub fn first(&self, table: &str, limit: u32) -> Result<DataFrame> {
+        self.read(table, |files| collect(scan(files, ScanArgsParquet::default())?.limit(limit)))
+    }
+
+    /// The first rows of each combination of texts in two columns, up to `limit` each, in order, for those that are
+    /// `wanted`. Other columns are read of these rows only.
+    ///
+    /// # Errors
+    /// A file that does not read.
+    pub fn first_of_each(
+        &self,
+        table: &str,
+        keys: [&str; 2],
+        wanted: &[(&str, &str)],
+        limit: usize,
+    ) -> Result<DataFrame> {
+        let numbered = |files: &[PathBuf]| {
+            let row_index = Some(RowIndex { name: ROW.into(), offset: 0 });
+            scan(files, ScanArgsParquet { row_index, ..ScanArgsParquet::default() })
+        };
+        self.read(table, |files| {
+            let named = keys.map(|key| col(key));
+            let of_each = numbered(files)?
+                .group_by(named.clone())
+                .agg([col(ROW).sort(SortOptions::default()).head(Some(limit))]);
+            let of_each = collect(of_each)?;
+            let [first, second] =
+                keys.map(|key| of_each.column(key).and_then(|column| column.str().cloned()));
+            let (first, second, rows) = (first?, second?, of_each.column(ROW)?.list()?.clone());
+            let mut picked = lit(false);
+            for at in 0..of_each.height() {
+                let key = (first.get(at).unwrap_or_default(), second.get(at).unwrap_or_default());
+                if let Some(rows) = rows.get_as_series(at).filter(|_| wanted.contains(&key)) {
+                    picked = rows
+                        .u32()?
+                        .iter()
+                        .flatten()
+                        .fold(picked, |picked, row| picked.or(col(ROW).eq(lit(row))));
+                }
+            }
+            collect(numbered(files)?.filter(picked).sort([ROW], SortMultipleOptions::default()))
+        })
+    }
+
+    /// What `read` makes of the files of `table`.
+    fn read(&self, table: &str, read: impl Fn(&[PathBuf]) -> PolarsResult<DataFrame>) -> Result<DataFrame> {
+        let known = self.tables.iter().find(|known| known.name == table);
+        let Some((known, file)) = known.and_then(|known| Some((known, known.files.first()?))) else {
+            return Ok(DataFrame::empty());
+        };
+        read(&known.files).map_err(|error| unreadable(file, &error))
     }
 
     /// The answer where groups can be counted. Whatever goes wrong there, goes wrong for polars too, which then tells.

@@ -24,6 +24,7 @@ mod progress;
 mod query;
 mod reference;
 mod replay;
+mod report;
 mod requests;
 mod reuse;
 mod run;
@@ -92,6 +93,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Ask a question of a run's tables in SQL.
     Query(query::Args),
+    /// Write one HTML page about a run: charts, rows that were rejected, configuration.
+    Report(report::Args),
     /// Write a dataset as files that benchmarks, trainers and hubs read.
     Export(export::Args),
     /// Look at the cache of model replies that all runs share, or make room in it.
@@ -120,20 +123,21 @@ pub fn main() -> ExitCode {
         Command::Replay(command) => replay::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Cache(command) => cache::run(&command),
     });
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            report(&error);
+            print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 /// Prints an error and its hint to stderr. Both may quote hostile input: control characters are escaped.
-fn report(error: &Error) {
+fn print_error(error: &Error) {
     eprintln!("error: {}", printable(&error.to_string()));
     if let Some(hint) = error.hint_text() {
         eprintln!("hint: {}", printable(hint));

@@ -12,6 +12,7 @@
 //! stages.parquet prices.parquet                the tables of row counts and of prices
 //! batches/                                     requests in files, see `llm::batch`
 //! command.json                                 the last command line, for commands that go on with the run
+//! report.html                                  the page that `report` wrote last
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
