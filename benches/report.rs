@@ -123,7 +123,7 @@ fn write(run: &RunDir, rows: u64) {
             ("model", texts(rows.clone(), |_| "m".to_owned())),
             (
                 "finish_reason",
-                texts(rows.clone(), |n| if mix(n) % 50 == 0 { "length" } else { "stop" }.to_owned()),
+                texts(rows.clone(), |n| if mix(n).is_multiple_of(50) { "length" } else { "stop" }.to_owned()),
             ),
             ("output", texts(rows.clone(), |n| text(n, 400))),
             ("prompt_tokens", wholes(rows.clone(), |n| 500 + mix(n) % 1500)),
@@ -140,7 +140,9 @@ fn write(run: &RunDir, rows: u64) {
             ("language", texts(rows.clone(), language)),
             (
                 "outcome",
-                texts(rows.clone(), |n| ["PASSED", "WRONG_ANSWER"][usize::from(mix(n) % 8 == 0)].to_owned()),
+                texts(rows.clone(), |n| {
+                    ["PASSED", "WRONG_ANSWER"][usize::from(mix(n).is_multiple_of(8))].to_owned()
+                }),
             ),
             ("stdout", texts(rows.clone(), |n| text(n, 100))),
             ("wall_ms", wholes(rows, |n| 1 + mix(n) % (30 << (mix(n + 1) % 8)))),

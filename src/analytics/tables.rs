@@ -119,7 +119,7 @@ impl Tables {
             scan(files, ScanArgsParquet { row_index, ..ScanArgsParquet::default() })
         };
         self.read(table, |files| {
-            let named = keys.map(|key| col(key));
+            let named = keys.map(col);
             let of_each = numbered(files)?
                 .group_by(named.clone())
                 .agg([col(ROW).sort(SortOptions::default()).head(Some(limit))]);

@@ -14,6 +14,9 @@ use autocodegen::frame::run_dir::RunDir;
 use autocodegen::llm::pricing::Price;
 use serde_json::{Value, json};
 
+/// Position, name, operator, language, and rows in, spawned, kept, rejected and pending.
+type Stage<'a> = (u64, &'a str, &'a str, &'a str, [u64; 5]);
+
 /// A run directory in a folder of its own.
 pub struct Run {
     _place: tempfile::TempDir,
@@ -54,12 +57,12 @@ impl Run {
         self.run.write_json(&file).unwrap();
     }
 
-    /// Writes the row counts of stages: position, stage, operator, language, in, spawned, kept, rejected, pending.
-    pub fn stages(&self, rows: &[(u64, &str, &str, &str, [u64; 5])]) {
-        let texts = |of: fn(&(u64, &str, &str, &str, [u64; 5])) -> String| -> ArrayRef {
+    /// Writes the row counts of stages.
+    pub fn stages(&self, rows: &[Stage<'_>]) {
+        let texts = |of: fn(&Stage<'_>) -> String| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
         };
-        let numbers = |of: &dyn Fn(&(u64, &str, &str, &str, [u64; 5])) -> u64| -> ArrayRef {
+        let numbers = |of: &dyn Fn(&Stage<'_>) -> u64| -> ArrayRef {
             Arc::new(UInt64Array::from_iter_values(rows.iter().map(of)))
         };
         let mut columns = vec![

@@ -200,8 +200,8 @@ fn text(text: &str, at: (i32, i32), anchor: HPos) -> Text<'static, (i32, i32), S
 
 impl Canvas<'_, '_> {
     /// The scale, the labels, and what `draw` draws into them: rows are one unit high, from the top.
-    fn scale<'b, X>(
-        &'b self,
+    fn scale<X>(
+        &self,
         numbers: X,
         write: &dyn Fn(f64) -> String,
         draw: impl FnOnce(&Chart<'_, '_, X::CoordDescType>) -> Drawing,
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn bars_have_labels_parts_and_a_legend() {
         let svg = bars(
-            &[bar("go", &[3.0, 4.0]), bar("c", &[0.0, 0.0])],
+            [bar("go", &[3.0, 4.0]), bar("c", &[0.0, 0.0])],
             &Scale { parts: &["a", "b"], ..Scale::default() },
         );
         let svg = svg.unwrap();

@@ -76,7 +76,7 @@ pub fn duration(ms: f64) -> String {
 pub fn bytes(number: u64) -> String {
     match number {
         ..10_000 => format!("{} bytes", whole(number as f64)),
-        ..10_000_000 => format!("{} KB", number / 1000),
+        10_000..10_000_000 => format!("{} KB", number / 1000),
         _ => format!("{} MB", whole((number / 1_000_000) as f64)),
     }
 }
