@@ -4,6 +4,7 @@ mod groups;
 pub mod output;
 pub mod predicate;
 pub mod queries;
+pub mod rows;
 pub mod tables;
 
 use std::path::PathBuf;

@@ -35,6 +35,7 @@ mod stage;
 mod stage_input;
 mod summary;
 mod telemetry;
+mod view;
 
 use std::io::Write;
 use std::path::Path;
@@ -92,6 +93,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Ask a question of a run's tables in SQL.
     Query(query::Args),
+    /// Look through the rows of a run in the terminal: prompt, reply, program, output and verdict side by side.
+    View(view::Args),
     /// Write a dataset as files that benchmarks, trainers and hubs read.
     Export(export::Args),
     /// Look at the cache of model replies that all runs share, or make room in it.
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Replay(command) => replay::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::View(args) => view::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Cache(command) => cache::run(&command),
     });
@@ -169,7 +173,7 @@ pub(crate) fn write_stdout(text: &str) -> Result<()> {
 }
 
 fn turns_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The tokio runtime that effects run on.
