@@ -44,7 +44,10 @@ impl Background {
         match task {
             Task::Quit(_) => {}
             Task::StopFinding => self.shared.pass.store(u64::MAX, Ordering::Relaxed),
-            Task::Count => self.spawn(Failed::Reading, Self::count),
+            Task::Count => self.spawn(Failed::Reading, |this| {
+                this.tell(Event::Counted(this.shared.rows.kinds()?));
+                Ok(())
+            }),
             Task::Page { pass, page, numbers } => self.spawn(Failed::Reading, move |this| {
                 let rows = this.shared.rows.read(&numbers)?;
                 this.tell(Event::Page { pass, page, rows });
@@ -80,12 +83,6 @@ impl Background {
     /// Nobody listens any more only when the command is about to end.
     fn tell(&self, event: Event) {
         let _ = self.events.send(event);
-    }
-
-    fn count(&self) -> Result<()> {
-        let kinds = self.shared.rows.kinds(&mut |_| true)?;
-        self.tell(Event::Counted { kinds, done: true });
-        Ok(())
     }
 
     fn find(&self, pass: u64, filter: &Filter) -> Result<()> {

@@ -35,8 +35,18 @@ const MOST_TYPED: usize = 200;
 impl State {
     /// What a key does.
     pub(super) fn key(&mut self, key: Key) -> Vec<Task> {
-        if key == Key::Ctrl('c') {
-            return vec![Task::Quit(130)];
+        match key {
+            Key::Ctrl('c') => return vec![Task::Quit(130)],
+            // Esc and a key that came close behind it look like this.
+            Key::Alt(c) => {
+                let next = match c {
+                    '\u{1b}' => Key::Esc,
+                    '\r' => Key::Char('\n'),
+                    c => Key::Char(c),
+                };
+                return [self.key(Key::Esc), self.key(next)].concat();
+            }
+            _ => {}
         }
         self.message = None;
         match std::mem::take(&mut self.overlay) {

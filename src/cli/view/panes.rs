@@ -62,12 +62,15 @@ pub fn of_record(record: &Record) -> Pane {
 }
 
 /// The panes of the stage that `visits[at]` asked for; `chosen` says which call of each stage is shown. A stage that asks a
-/// model is shown with what runs the programs of its reply, and one that runs programs with the reply they come from.
+/// model is shown with the programs that its reply became, or else those that were run before, and one that runs programs with
+/// the reply they come from.
 pub fn of_stage(visits: &[Visit], at: usize, chosen: &[usize]) -> Vec<Pane> {
     let is = |at: &usize, resource| visits.get(*at).is_some_and(|visit| visit.resource == resource);
+    let before = |resource| (0..at).rev().find(|before| is(before, resource));
     let (model, sandbox) = match is(&at, Resource::Model) {
-        true => (Some(at), Some(at + 1).filter(|next| is(next, Resource::Sandbox))),
-        false => ((0..at).rev().find(|before| is(before, Resource::Model)), Some(at)),
+        true if is(&(at + 1), Resource::Sandbox) => (Some(at), Some(at + 1)),
+        true => (Some(at), before(Resource::Sandbox)),
+        false => (before(Resource::Model), Some(at)),
     };
     let call = |at: usize| visits[at].calls.get(chosen.get(at).copied().unwrap_or(0));
     let title = |name: &str, at: Option<usize>| match at {
@@ -92,9 +95,9 @@ pub fn of_stage(visits: &[Visit], at: usize, chosen: &[usize]) -> Vec<Pane> {
         _ => None,
     };
     let mut panes = vec![
-        Pane::new(title("prompt", model), &asked(model, "no model is asked before this stage")),
+        Pane::new(title("prompt", model), &asked(model, "no model is asked before")),
         Pane::new(title("reply", model), &told(model, &reply)),
-        Pane::new(title("program", sandbox), &asked(sandbox, "no program is run after this stage")),
+        Pane::new(title("program", sandbox), &asked(sandbox, "no program is run by then")),
         Pane::new("output", &verdict(sandbox).map(output).unwrap_or_default()),
         Pane::new("verdict", &told(sandbox, &verdict_lines)),
     ];

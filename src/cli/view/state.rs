@@ -16,8 +16,8 @@ pub enum Event {
     Resized,
     /// The process was asked to end.
     Interrupted,
-    /// Rows were counted by kind, all of them if `done`.
-    Counted { kinds: Kinds, done: bool },
+    /// Rows were counted by kind.
+    Counted(Kinds),
     /// A page of rows was read for the filter `pass`.
     Page { pass: u64, page: usize, rows: Vec<Listed> },
     /// More rows were found for the filter `pass`.
@@ -81,9 +81,9 @@ pub struct State {
     pub filter: Filter,
     /// Rows looked at, while rows are being found.
     pub scanned: Option<u64>,
-    /// Number of rows by language, stage and reason; `counting` while they are being counted.
+    /// Number of rows by language, stage and reason.
     pub kinds: Kinds,
-    /// Whether these are still being counted.
+    /// Whether they are still being counted.
     pub counting: bool,
     /// The row that is open, over the list.
     pub detail: Option<Detail>,
@@ -132,8 +132,8 @@ impl State {
             Event::Key(key) => self.key(key),
             Event::Resized => Vec::new(),
             Event::Interrupted => vec![Task::Quit(130)],
-            Event::Counted { kinds, done } => {
-                (self.kinds, self.counting) = (kinds, !done);
+            Event::Counted(kinds) => {
+                (self.kinds, self.counting) = (kinds, false);
                 Vec::new()
             }
             Event::Page { pass, page, rows } => {

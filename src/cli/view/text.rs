@@ -24,7 +24,7 @@ pub fn line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
-/// `text` in lines of at most `width` columns. Tabs become blanks.
+/// `text` in lines of at most `width` columns, cut after a blank where there is one in the second half. Tabs become blanks.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(2);
     let mut lines = Vec::new();
@@ -32,18 +32,20 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         let (mut part, mut columns) = (String::new(), 0);
         for c in line.chars() {
             let wide = match c {
-                '\t' => TAB - columns % TAB,
+                '\t' => (TAB - columns % TAB).min(width),
                 c => c.width().unwrap_or(0),
             };
             if columns + wide > width {
-                lines.push(std::mem::take(&mut part));
-                columns = 0;
+                let blank = part.rfind(' ').map(|at| at + 1).filter(|end| part[..*end].width() * 2 > width);
+                let rest = part.split_off(blank.unwrap_or(part.len()));
+                lines.push(std::mem::replace(&mut part, rest));
+                columns = part.width();
             }
             match c {
-                '\t' => part.extend(std::iter::repeat_n(' ', wide.min(width))),
+                '\t' => part.extend(std::iter::repeat_n(' ', wide)),
                 c => part.push(c),
             }
-            columns += wide.min(width);
+            columns += wide;
         }
         lines.push(part);
     }
@@ -80,6 +82,8 @@ mod tests {
         assert_eq!(wrap("abcdef\n\nx", 4), ["abcd", "ef", "", "x"]);
         assert_eq!(wrap("日本語", 4), ["日本", "語"]);
         assert_eq!(wrap("a\tb", 80), ["a   b"]);
+        assert_eq!(wrap("some words in a line", 10), ["some ", "words in ", "a line"]);
+        assert_eq!(wrap("a bcdefghijkl", 8), ["a bcdefg", "hijkl"]);
         assert!(wrap(&"\t日".repeat(9), 1).iter().all(|line| line.width() <= 2));
     }
 
