@@ -12,6 +12,8 @@ mod list;
 mod panes;
 mod screen;
 mod state;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "run",
     "estimate",
     "evaluate",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 24] = [
     "replay serve",
     "doctor",
     "query",
+    "view",
     "export",
     "",
 ];

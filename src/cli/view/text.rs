@@ -24,7 +24,7 @@ pub fn line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
-/// `text` in lines of at most `width` columns, cut after a blank where there is one in the second half. Tabs become blanks.
+/// `text` in lines of at most `width` columns, cut at a blank where there is one in the second half. Tabs become blanks.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(2);
     let mut lines = Vec::new();
@@ -35,6 +35,11 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
                 '\t' => (TAB - columns % TAB).min(width),
                 c => c.width().unwrap_or(0),
             };
+            if columns + wide > width && c == ' ' {
+                lines.push(std::mem::take(&mut part));
+                columns = 0;
+                continue;
+            }
             if columns + wide > width {
                 let blank = part.rfind(' ').map(|at| at + 1).filter(|end| part[..*end].width() * 2 > width);
                 let rest = part.split_off(blank.unwrap_or(part.len()));
@@ -82,7 +87,8 @@ mod tests {
         assert_eq!(wrap("abcdef\n\nx", 4), ["abcd", "ef", "", "x"]);
         assert_eq!(wrap("日本語", 4), ["日本", "語"]);
         assert_eq!(wrap("a\tb", 80), ["a   b"]);
-        assert_eq!(wrap("some words in a line", 10), ["some ", "words in ", "a line"]);
+        assert_eq!(wrap("some words in a line", 10), ["some words", "in a line"]);
+        assert_eq!(wrap("words longer still", 10), ["words ", "longer ", "still"]);
         assert_eq!(wrap("a bcdefghijkl", 8), ["a bcdefg", "hijkl"]);
         assert!(wrap(&"\t日".repeat(9), 1).iter().all(|line| line.width() <= 2));
     }
