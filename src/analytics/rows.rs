@@ -216,11 +216,15 @@ fn listed(slice: &Slice, batch: &RecordBatch, row: usize) -> Listed {
     }
 }
 
-/// The first line that says something, shortened; ornaments of Markdown and fences are left out.
+/// The first line that says something, shortened.
 fn line_of(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("```"));
     let mut saying = lines.filter(|line| line.contains(char::is_alphanumeric));
-    saying.next().unwrap_or_default().trim_start_matches(['#', ' ']).chars().take(ABOUT_CHARS).collect()
+    let first = saying.next().unwrap_or_default();
+    // A heading of Markdown, or a comment; not `#include`.
+    let marks = first.trim_start_matches('#');
+    let text = if marks.starts_with(' ') { marks.trim_start() } else { first };
+    text.chars().take(ABOUT_CHARS).collect()
 }
 
 /// The text in `row` of the column `name`, where there is such a column and a text in it.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow_array::Array;
 
@@ -127,7 +127,7 @@ fn ids_with_ancestors(files: Vec<PathBuf>) -> Result<HashSet<String>> {
 }
 
 /// The rows `ranges` of `file` whose ids are not `known`.
-fn others(file: &PathBuf, ranges: Vec<Range<u64>>, known: &HashSet<String>) -> Result<Vec<Range<u64>>> {
+fn others(file: &Path, ranges: Vec<Range<u64>>, known: &HashSet<String>) -> Result<Vec<Range<u64>>> {
     let mut numbers = ranges.clone().into_iter().flatten();
     let mut others: Vec<Range<u64>> = Vec::new();
     for batch in crate::frame::part::pick(file, Some(&[ID]), &ranges)? {

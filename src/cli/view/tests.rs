@@ -19,7 +19,8 @@ use crate::stages::{Answer, Resource};
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]2;owned\u{7}\u{9b}5m\u{202e}\r";
 
 fn listed(number: u64) -> Listed {
-    let (stage, reason) = if number % 3 == 0 { ("verify.keep", "WRONG_ANSWER") } else { ("dataset", "") };
+    let (stage, reason) =
+        if number.is_multiple_of(3) { ("verify.keep", "WRONG_ANSWER") } else { ("dataset", "") };
     Listed {
         id: format!("row-{number}"),
         language: ["go", "python"][number as usize % 2].to_owned(),
