@@ -48,7 +48,9 @@ impl State {
             }
             _ => {}
         }
-        self.message = None;
+        if self.message.take().is_some() {
+            self.list.retry();
+        }
         match std::mem::take(&mut self.overlay) {
             Overlay::Search(typed) => self.search_key(key, typed),
             Overlay::Choice(choice) => self.choice_key(key, choice),

@@ -101,6 +101,11 @@ impl List {
         Some((page, rows.filter_map(|at| self.number(at)).collect()))
     }
 
+    /// Reads again what could not be read.
+    pub fn retry(&mut self) {
+        self.reading = None;
+    }
+
     /// Takes what was read of `page` for the filter `pass`.
     pub fn keep(&mut self, pass: u64, page: usize, rows: Vec<Listed>) {
         if pass != self.pass {

@@ -309,6 +309,19 @@ fn whoever_leafs_through_rows_gets_the_last_and_one_is_read_at_a_time() {
 }
 
 #[test]
+fn rows_that_could_not_be_read_are_read_again_at_the_next_key() {
+    let mut viewer = Viewer::new(1000, 120, 24);
+    viewer.send(Event::Key(Key::End));
+    let wanted = std::mem::take(&mut viewer.waiting);
+    assert!(matches!(wanted[..], [Task::Page { page: 15, .. }]), "{wanted:?}");
+    viewer.send(Event::Failed { what: Failed::Reading, why: "the run has gone on".into() });
+    assert_eq!(viewer.waiting, [], "not at once: it would fail for ever");
+    viewer.shows(&["the run has gone on"]);
+    viewer.press(&[Key::Char('k')]);
+    viewer.shows(&["row-998 "]);
+}
+
+#[test]
 fn what_is_not_known_of_a_row_is_said_and_the_row_is_shown_all_the_same() {
     let mut viewer = Viewer::new(30, 120, 24);
     viewer.send(Event::Key(Key::Char('\n')));
