@@ -5,6 +5,7 @@ pub mod output;
 pub mod predicate;
 pub mod queries;
 pub mod report;
+pub mod rows;
 pub mod tables;
 
 use std::path::PathBuf;

@@ -36,6 +36,7 @@ mod stage;
 mod stage_input;
 mod summary;
 mod telemetry;
+mod view;
 
 use std::io::Write;
 use std::path::Path;
@@ -95,6 +96,8 @@ enum Command {
     Query(query::Args),
     /// Write one HTML page about a run: charts, rows that were rejected, configuration.
     Report(report::Args),
+    /// Look through the rows of a run in the terminal: prompt, reply, program, output and verdict side by side.
+    View(view::Args),
     /// Write a dataset as files that benchmarks, trainers and hubs read.
     Export(export::Args),
     /// Look at the cache of model replies that all runs share, or make room in it.
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::View(args) => view::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Cache(command) => cache::run(&command),
     });
@@ -173,7 +177,7 @@ pub(crate) fn write_stdout(text: &str) -> Result<()> {
 }
 
 fn turns_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The tokio runtime that effects run on.

@@ -8,6 +8,7 @@ mod dispatcher;
 pub mod estimate;
 pub mod events;
 pub mod executor;
+pub mod listing;
 pub mod metrics;
 mod parts;
 pub mod prices;
@@ -18,5 +19,6 @@ pub mod run_file;
 pub mod spending;
 pub mod stop;
 pub mod tables;
+pub mod trace;
 
 pub use dispatcher::{Engine, Outcome, active_partitions, partition_rows};

@@ -23,7 +23,7 @@ use crate::frame::schema::{ID, batch_of, columns_where, strings};
 use crate::plan::pipeline::Pipeline;
 use crate::plan::{Plan, Step};
 use crate::stages::registry::Context;
-use crate::stages::{MESSAGES, Work};
+use crate::stages::{MESSAGES, Stage, Work};
 use crate::text::template::Templates;
 
 /// Seeds read at once.
@@ -59,19 +59,11 @@ impl Prompts {
         };
         let file: RunFile = run.read_json()?.ok_or_else(unfinished)?;
         // While it is under way, run.json already names templates that the dataset may not be made with.
-        let hash = file.templates.filter(|_| file.state != State::Running).ok_or_else(unfinished)?;
-        let templates = Arc::new(Templates::load(Some(&run.templates().join(hash.to_string())))?);
-        let pipeline = Pipeline::load(&run.pipeline().to_string_lossy())?;
-        // Prompts depend neither on the sandbox nor on how long outputs may be.
-        let context = Context {
-            templates: &templates,
-            sampling: &file.model,
-            sandbox: None,
-            max_output_bytes: 0,
-            decontaminate: None,
-        };
-        let plan = Plan::build(&pipeline, &context)?;
-        let partitions = file.seeds.rows.div_ceil(file.partition_rows.max(1) as u64) as usize;
+        if file.state == State::Running || file.templates.is_none() {
+            return Err(unfinished());
+        }
+        let plan = plan_of(run, &file)?;
+        let partitions = file.partitions();
         let mut sources: Vec<Source> = Vec::new();
         for (at, step) in plan.steps.iter().enumerate() {
             let prompts = prompts_of(&plan, step);
@@ -159,22 +151,16 @@ impl Source {
     }
 
     /// Takes rows through the stages up to the last prompt.
-    fn render(&self, plan: &Plan, mut batch: RecordBatch) -> Result<Vec<Vec<String>>> {
+    fn render(&self, plan: &Plan, batch: RecordBatch) -> Result<Vec<Vec<String>>> {
         let mut prompts = Vec::new();
-        for stage in &plan.stages[self.stages.clone()] {
-            let (Work::Pure(work) | Work::Derived(work)) = &stage.work else { continue };
-            let change = work.apply(&batch)?;
-            if let Some(rejection) = change.rejected.first() {
-                return Err(self
-                    .outdated(strings(&batch, ID)?.value(rejection.row))
-                    .context(&rejection.detail));
-            }
-            batch = change.apply(&batch, &stage.drops)?;
-            if matches!(stage.work, Work::Derived(_)) {
-                prompts.push(strings(&batch, MESSAGES)?.iter().flatten().map(str::to_owned).collect());
-            }
+        let rendered = derive(&plan.stages[self.stages.clone()], batch, &mut |batch| {
+            prompts.push(strings(batch, MESSAGES)?.iter().flatten().map(str::to_owned).collect());
+            Ok(())
+        })?;
+        match rendered {
+            Ok(_) => Ok(prompts),
+            Err(left) => Err(self.outdated(&left.id).context(&left.detail)),
         }
-        Ok(prompts)
     }
 
     fn outdated(&self, row: &str) -> Error {
@@ -184,6 +170,53 @@ impl Source {
         ))
         .hint("the run has gone on since the dataset was written: run it to its end, then export again")
     }
+}
+
+/// The plan of `run` as it was last run, with the templates that `run.json` names. It is good for making prompts and requests
+/// again, which depend neither on the sandbox nor on how long outputs may be.
+pub(super) fn plan_of(run: &RunDir, file: &RunFile) -> Result<Plan> {
+    let hash = file.templates.ok_or_else(|| {
+        Error::usage(format!("{} does not say which templates it uses", run.run_json().display()))
+            .hint("run the same `autocodegen run` command again")
+    })?;
+    let templates = Arc::new(Templates::load(Some(&run.templates().join(hash.to_string())))?);
+    let pipeline = Pipeline::load(&run.pipeline().to_string_lossy())?;
+    let context = Context {
+        templates: &templates,
+        sampling: &file.model,
+        sandbox: None,
+        max_output_bytes: 0,
+        decontaminate: None,
+    };
+    Plan::build(&pipeline, &context)
+}
+
+/// A row that a stage rejects.
+pub(super) struct Left {
+    pub id: String,
+    pub detail: String,
+}
+
+/// Takes rows through those of `stages` that are derived from columns alone; `prompted` sees them after each prompt. Where a
+/// row is rejected, the first such.
+pub(super) fn derive(
+    stages: &[Stage],
+    mut batch: RecordBatch,
+    prompted: &mut dyn FnMut(&RecordBatch) -> Result<()>,
+) -> Result<Result<RecordBatch, Left>> {
+    for stage in stages {
+        let (Work::Pure(work) | Work::Derived(work)) = &stage.work else { continue };
+        let change = work.apply(&batch)?;
+        if let Some(rejection) = change.rejected.first() {
+            let id = strings(&batch, ID)?.value(rejection.row).to_owned();
+            return Ok(Err(Left { id, detail: rejection.detail.clone() }));
+        }
+        batch = change.apply(&batch, &stage.drops)?;
+        if matches!(stage.work, Work::Derived(_)) {
+            prompted(&batch)?;
+        }
+    }
+    Ok(Ok(batch))
 }
 
 /// The prompts before the effect of `step`.

@@ -88,6 +88,11 @@ impl From<&Ingested> for SeedCounts {
 }
 
 impl RunFile {
+    /// How many partitions the seeds are cut into.
+    pub fn partitions(&self) -> usize {
+        self.seeds.rows.div_ceil(self.partition_rows.max(1) as u64) as usize
+    }
+
     /// Fingerprint of the seeds: parts of other seeds do not fit this run.
     pub fn seeds_fingerprint(&self) -> String {
         let manifest = serde_json::to_string(&self.manifest).unwrap_or_default();

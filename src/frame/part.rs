@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+};
 use parquet::arrow::parquet_column;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
 use crate::error::{Error, Result};
@@ -124,13 +127,84 @@ pub fn may_be_null(paths: &[PathBuf], name: &str) -> Result<bool> {
     Ok(false)
 }
 
+/// The rows `ranges` of the part `path`, in batches of at most 1,024; ranges ascend and do not overlap, and what is beyond the end
+/// is left out. Of `columns` those that the part has, in the order of the file; all columns where none are named. Only the row
+/// groups, and where the file has an index the pages, that hold these rows are decoded.
+///
+/// # Errors
+/// I/O errors, and a file that is not whole Parquet.
+pub fn pick(
+    path: &Path,
+    columns: Option<&[&str]>,
+    ranges: &[Range<u64>],
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let mut builder = open_with(path, options)?;
+    let mut schema = bare(builder.schema());
+    if let Some(columns) = columns {
+        let fields = schema.fields().iter().enumerate();
+        let picked: Vec<usize> =
+            fields.filter(|(_, field)| columns.contains(&field.name().as_str())).map(|(at, _)| at).collect();
+        schema = schema.project(&picked).map(SchemaRef::new).map_err(|error| unreadable(path, error))?;
+        let mask = ProjectionMask::roots(builder.parquet_schema(), picked);
+        builder = builder.with_projection(mask);
+    }
+    let (groups, ranges) = cut(builder.metadata(), ranges);
+    let rows = groups.iter().map(|group| builder.metadata().row_group(*group).num_rows() as usize).sum();
+    let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), rows);
+    let builder = builder.with_row_groups(groups).with_row_selection(selection).with_batch_size(1024);
+    let batches = contain_panics(path, || builder.build().map_err(|error| unreadable(path, error)))?;
+    let mut reader = Reader { path: path.to_owned(), schema, batches };
+    Ok(std::iter::from_fn(move || reader.next().transpose()))
+}
+
+/// The row groups that have rows of `ranges`, and where those are in these groups put together.
+fn cut(file: &ParquetMetaData, ranges: &[Range<u64>]) -> (Vec<usize>, Vec<Range<usize>>) {
+    let (mut groups, mut inside) = (Vec::new(), Vec::new());
+    let (mut start, mut before) = (0, 0);
+    for (group, metadata) in file.row_groups().iter().enumerate() {
+        let rows = metadata.num_rows() as u64;
+        let end = start + rows;
+        let first = ranges.partition_point(|range| range.end <= start);
+        let overlapping = ranges[first..].iter().take_while(|range| range.start < end);
+        let clipped: Vec<Range<usize>> = overlapping
+            .map(|range| (range.start.max(start), range.end.min(end)))
+            .filter(|(from, to)| from < to)
+            .map(|(from, to)| (before + from - start) as usize..(before + to - start) as usize)
+            .collect();
+        if !clipped.is_empty() {
+            groups.push(group);
+            inside.extend(clipped);
+            before += rows;
+        }
+        start = end;
+    }
+    (groups, inside)
+}
+
+/// An open part, being read.
+struct Reader {
+    path: PathBuf,
+    schema: SchemaRef,
+    batches: ParquetRecordBatchReader,
+}
+
+impl Reader {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let path = &self.path;
+        let Some(batch) = contain_panics(path, || Ok(self.batches.next()))? else { return Ok(None) };
+        let batch = batch.map_err(|error| unreadable(path, error))?;
+        with_schema(&batch, &self.schema).map(Some).map_err(|error| unreadable(path, error))
+    }
+}
+
 /// The rows of many parts, one after the other, in batches of at most 1,024 rows.
 ///
 /// One file is open at a time; memory holds one batch and the Parquet pages it comes from.
 pub struct Scan {
     paths: VecDeque<PathBuf>,
     columns: Option<Vec<String>>,
-    open: Option<(PathBuf, SchemaRef, ParquetRecordBatchReader)>,
+    open: Option<Reader>,
 }
 
 impl Scan {
@@ -139,7 +213,7 @@ impl Scan {
         Self { paths: paths.into_iter().collect(), columns, open: None }
     }
 
-    fn open(&self, path: PathBuf) -> Result<(PathBuf, SchemaRef, ParquetRecordBatchReader)> {
+    fn open(&self, path: PathBuf) -> Result<Reader> {
         let mut builder = open(&path)?;
         let mut schema = bare(builder.schema());
         if let Some(columns) = &self.columns {
@@ -157,16 +231,15 @@ impl Scan {
             builder = builder.with_projection(mask);
         }
         let builder = builder.with_batch_size(1024);
-        let reader = contain_panics(&path, || builder.build().map_err(|error| unreadable(&path, error)))?;
-        Ok((path, schema, reader))
+        let batches = contain_panics(&path, || builder.build().map_err(|error| unreadable(&path, error)))?;
+        Ok(Reader { path, schema, batches })
     }
 
     fn advance(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some((path, schema, reader)) = &mut self.open {
-                if let Some(batch) = contain_panics(path, || Ok(reader.next()))? {
-                    let batch = batch.map_err(|error| unreadable(path, error))?;
-                    return with_schema(&batch, schema).map(Some).map_err(|error| unreadable(path, error));
+            if let Some(reader) = &mut self.open {
+                if let Some(batch) = reader.next()? {
+                    return Ok(Some(batch));
                 }
                 self.open = None;
             }
@@ -191,9 +264,14 @@ impl Iterator for Scan {
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    open_with(path, ArrowReaderOptions::new())
+}
+
+fn open_with(path: &Path, options: ArrowReaderOptions) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
     contain_panics(path, || {
-        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path, error))
+        ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+            .map_err(|error| unreadable(path, error))
     })
 }
 

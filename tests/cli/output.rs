@@ -2,7 +2,7 @@
 
 use super::*;
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "run",
     "estimate",
     "evaluate",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 25] = [
     "doctor",
     "query",
     "report",
+    "view",
     "export",
     "",
 ];

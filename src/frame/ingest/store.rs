@@ -1,5 +1,6 @@
 //! The seed frame read back.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -86,6 +87,16 @@ impl SeedStore {
     /// `id`, `language`, `text`, then the user's own columns.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// The files that hold `rows`, and where in each of them.
+    pub fn slices(&self, rows: Range<u64>) -> Vec<(PathBuf, Vec<Range<u64>>)> {
+        let inside = |file: &SeedFile| {
+            let (from, to) = (rows.start.max(file.start), rows.end.min(file.start + file.rows));
+            let range = from.checked_sub(file.start)?..to.checked_sub(file.start)?;
+            (from < to).then(|| (file.path.clone(), std::iter::once(range).collect()))
+        };
+        self.files.iter().filter_map(inside).collect()
     }
 
     /// Rows `start..start + len`, fewer at the end.

@@ -38,7 +38,7 @@ mod template;
 mod workspace;
 
 pub use launcher::launcher_main;
-pub use supervisor::{Isolation, LocalSandbox, Options};
+pub use supervisor::{Isolation, LocalSandbox, Options, identity};
 
 /// The hidden first argument that turns the executable into a launcher.
 pub const LAUNCHER_ARGUMENT: &str = "__launcher";

@@ -43,6 +43,12 @@ const REUSE_BYTES: u64 = 64 << 20;
 /// in a way that can change verdicts.
 const VERSION: u32 = 2;
 
+/// What verdicts on programs in `language` depend on where they run in jails of this machine, whose toolchain has `version`.
+pub fn identity(language: &Language, version: &str) -> String {
+    let entry = blake3::hash(format!("{language:?}").as_bytes()).to_hex();
+    format!("local-{VERSION}:{}:{}:{version}", language.name, &entry[..16])
+}
+
 /// How jobs are to be kept apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Isolation {
@@ -291,15 +297,13 @@ impl Sandbox for LocalSandbox {
     /// versions.
     fn identity(&self, language: &str) -> String {
         let Some(language) = self.languages.get(language) else { return format!("local-{VERSION}:unknown") };
-        let entry = blake3::hash(format!("{language:?}").as_bytes()).to_hex();
         let version = self.known.get(&language.name).map(|known| {
             match known.toolchain.get_or_init(|| find(language)) {
                 Ok((_, toolchain)) => toolchain.version.clone(),
                 Err(_) => "missing".to_owned(),
             }
         });
-        let version = version.unwrap_or_default();
-        format!("local-{VERSION}:{}:{}:{version}", language.name, &entry[..16])
+        identity(language, &version.unwrap_or_default())
     }
 
     fn describe(&self) -> String {
