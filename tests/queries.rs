@@ -490,6 +490,11 @@ fn bad_questions_are_refused_with_what_there_is() {
             &["nowhere", "tables are dataset, rejected, replies, verdicts, stages, prices"],
         ),
         (&["--sql", "SELECT * FROM dataset"], &["no table `dataset` yet", "autocodegen run"]),
+        // Polars panics.
+        (
+            &["--sql", "SELECT a.id FROM rejected a CROSS JOIN stages b WHERE length(a.id) < length(b.stage)"],
+            &["the query failed: polars cannot answer this"],
+        ),
         (&["--sql", "DROP TABLE stages"], &["no SELECT", "cannot be changed"]),
         (&["--sql", "CREATE TABLE a AS SELECT * FROM stages"], &["no SELECT"]),
         (&["--sql", "SELECT 1; SELECT 2"], &["one"]),

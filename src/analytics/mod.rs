@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use polars::error::{PolarsError, PolarsResult};
 use polars::prelude::{DataFrame, Engine, LazyFrame, PlRefPath, ScanArgsParquet};
 
+use crate::error::Error;
+use crate::frame::contained;
+
 /// A lazy scan of `files`, which have the same columns, in the order given.
 fn scan(files: &[PathBuf], args: ScanArgsParquet) -> PolarsResult<LazyFrame> {
     let paths: Vec<PlRefPath> =
@@ -23,8 +26,11 @@ fn scan(files: &[PathBuf], args: ScanArgsParquet) -> PolarsResult<LazyFrame> {
 
 /// The rows of `plan`, made by the streaming engine: tables may be larger than memory.
 fn collect(plan: LazyFrame) -> PolarsResult<DataFrame> {
+    // Polars 0.55 panics on some questions, such as a cross join with an inequality.
+    let answer = contained::panics(|| Ok(plan.collect_with_engine(Engine::Streaming)), Error::usage)
+        .map_err(|panic| PolarsError::ComputeError(format!("polars cannot answer this: {panic}").into()))?;
     // A plan without sinks of its own has one result.
-    Ok(plan.collect_with_engine(Engine::Streaming)?.unwrap_single())
+    Ok(answer?.unwrap_single())
 }
 
 /// What polars says, without the plan it appends.

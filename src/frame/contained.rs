@@ -1,6 +1,7 @@
-//! Panics of the Parquet reader as errors.
+//! Panics of the libraries that read frames, as errors.
 //!
-//! The parquet crate checks most of what it reads, but asserts some of it: a flipped bit in a footer can panic.
+//! The parquet crate checks most of what it reads, but asserts some of it: a flipped bit in a footer can panic. So does polars of
+//! questions.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -19,7 +20,7 @@ thread_local! {
 ///
 /// # Errors
 /// Those of `read`, and its panics.
-pub(super) fn panics<T>(
+pub(crate) fn panics<T>(
     read: impl FnOnce() -> Result<T>,
     damaged: impl FnOnce(String) -> Error,
 ) -> Result<T> {

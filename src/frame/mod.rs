@@ -4,7 +4,7 @@ pub mod atomic;
 pub mod cache;
 pub mod chunks;
 pub mod columns;
-mod contained;
+pub(crate) mod contained;
 pub mod dataset;
 pub mod export;
 pub mod ingest;
