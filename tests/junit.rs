@@ -67,7 +67,7 @@ const CASES: &[(&str, Outcome, &str)] = &[
     ),
     // What other archives bring: JUnit 4, Hamcrest, Gson and an org.json whose exception need not be declared.
     (
-        "public class NumbersTest { @org.junit.Test public void test() { org.junit.Assert.assertEquals(5, Numbers.twice(2)); } }",
+        "class NumbersTest { @Test void test() { org.junit.Assert.assertEquals(5, Numbers.twice(2)); } }",
         Outcome::WrongAnswer,
         "expected:<5> but was:<4>",
     ),
