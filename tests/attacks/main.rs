@@ -11,5 +11,6 @@ mod host;
 mod kernel;
 mod network;
 mod processes;
+mod reduced;
 mod secrets;
 mod weaker;

@@ -1,7 +1,7 @@
 //! What a program without namespaces may reach: the allow-list of the namespace template, by Landlock.
 //!
 //! Read: the system's folders, a few files of `/etc` and `/proc`, its own `/proc/PID`, the paths a language file
-//! names. Write: its own work and temporary folders and the harmless devices. TCP, abstract sockets of others and
+//! names, prepared files. Write: its own work and temporary folders and the harmless devices. TCP, abstract sockets of others and
 //! signals to others are refused where the kernel knows how. Looking into processes outside (`/proc/*/environ`,
 //! `/proc/*/mem`, ptrace) is refused by every version.
 //!
@@ -28,6 +28,8 @@ const HOST_FILES: &[&str] = &[
     "/etc/hostname",
     "/etc/nsswitch.conf",
     "/etc/resolv.conf",
+    // Node does not start where it cannot read a file that is there.
+    "/etc/ssl/openssl.cnf",
     "/proc/cpuinfo",
     "/proc/meminfo",
     "/proc/stat",
@@ -50,7 +52,7 @@ pub(super) fn is_supported() -> bool {
 /// # Errors
 /// When the kernel knows Landlock and refuses.
 pub(super) fn restrict(workspace: &Workspace) -> Result<(), RulesetError> {
-    let read = AccessFs::from_read(VERSION);
+    let (read, all) = (AccessFs::from_read(VERSION), AccessFs::from_all(VERSION));
     let device = BitFlags::from(AccessFs::ReadFile) | AccessFs::WriteFile | AccessFs::Truncate;
     let devices = DEVICES.iter().map(|device| PathBuf::from("/dev").join(device));
     let readable = SYSTEM.iter().chain(HOST_FILES).chain([&OWN_PROCESS]).map(PathBuf::from);
@@ -61,7 +63,8 @@ pub(super) fn restrict(workspace: &Workspace) -> Result<(), RulesetError> {
         .create()?
         .add_rules(path_beneath_rules(readable.chain(workspace.view.read_only.iter().cloned()), read))?
         .add_rules(path_beneath_rules(devices, device))?
-        .add_rules(path_beneath_rules([workspace.work(), workspace.tmp()], AccessFs::from_all(VERSION)))?
+        .add_rules(path_beneath_rules([workspace.work(), workspace.tmp()], all))?
+        .add_rules(path_beneath_rules(workspace.view.writable.iter().map(|(folder, _)| folder), all))?
         .restrict_self()?;
     Ok(())
 }

@@ -19,16 +19,17 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, fchown};
 
 use super::fork_server;
-use super::init::Tree;
 use super::jail;
 use super::pool::{Pool, Ready};
 use super::process_tree::Sample;
-use super::protocol::{
-    Content, Exceeded, Level, Limits, Order, Reply, Request, Step, Surroundings, Word, receive, send,
-};
+use super::protocol::{Exceeded, Level, Limits, Order, Reply, Request, Step, Word, receive, send};
 use super::running::{Running, Waiting};
 use super::sys;
 use super::workspace::Workspace;
+
+mod work;
+
+use work::Work;
 
 /// The launcher's `main`: call it first of all when the executable's first argument is
 /// [`super::LAUNCHER_ARGUMENT`]. Speaks with the supervisor over the socket at descriptor 0; as a fork server, which a
@@ -85,32 +86,6 @@ struct Launcher {
     cores: u32,
     works: HashMap<u64, Work>,
     running: HashMap<Pid, Running>,
-}
-
-/// A job.
-struct Work {
-    surroundings: Surroundings,
-    slot: u32,
-    /// Its folder on the host, without namespaces.
-    workspace: Option<Workspace>,
-    /// To be written by its first jail.
-    files: Vec<(String, Content)>,
-    /// To be unpacked by its first jail.
-    pack: Option<OwnedFd>,
-    /// The memory that takes, bytes.
-    packed: u64,
-    /// Steps still to come.
-    steps: usize,
-    /// The jail for the next of them, or why there is none.
-    next: Option<std::result::Result<Ready, String>>,
-    /// The mount namespace of its last step.
-    tree: Option<OwnedFd>,
-}
-
-impl Work {
-    fn tree(&self) -> Option<Tree<'_>> {
-        self.workspace.as_ref().map(Tree::Host).or_else(|| self.tree.as_ref().map(Tree::Before))
-    }
 }
 
 impl Launcher {

@@ -32,13 +32,17 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// A workspace in a new folder below `scratch`, without a quota, closed to all but `owner`.
+    /// A workspace in a new folder below `scratch`, without a quota, closed to all but `owner`, who also gets the view's writable
+    /// folders.
     pub(super) fn plain(id: u64, view: View, scratch: &Path, owner: Option<u32>) -> Result<Self> {
         let root = scratch.join(id.to_string());
         DirBuilder::new().mode(0o700).create(&root)?;
         chown(&root, owner, owner)?;
         let workspace = Self { root, view };
         workspace.folders(owner)?;
+        for (folder, _) in &workspace.view.writable {
+            own(folder, owner)?;
+        }
         Ok(workspace)
     }
 

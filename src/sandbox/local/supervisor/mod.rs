@@ -12,7 +12,8 @@ mod warm;
 mod work;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::future::BoxFuture;
@@ -56,8 +57,9 @@ pub enum Isolation {
     #[default]
     Auto,
     /// No namespaces: Landlock (where the kernel has it), seccomp and resource limits. Programs read the system and
-    /// write their own folders only, and make no sockets; they can ask whether a path of the host exists, and fill
-    /// the disk that holds temporary files.
+    /// the prepared files of their language, write their own folders only, and make no sockets; they can ask whether a
+    /// path of the host exists, and fill the disk that holds temporary files. Where jobs run as the launcher's own user they
+    /// can also change permissions and times of that user's files.
     Reduced,
 }
 
@@ -74,7 +76,8 @@ pub struct Options {
     pub scratch: Option<PathBuf>,
     /// The languages jobs may be in; those of `data/languages` when `None`.
     pub languages: Option<Languages>,
-    /// Where prepared caches are kept; `$XDG_CACHE_HOME/autocodegen/sandbox` when `None`.
+    /// Where prepared caches are kept; when `None`, `$XDG_CACHE_HOME/autocodegen/sandbox`, without namespaces `reduced`
+    /// beside it, and `/var/cache/autocodegen` for a launcher that is root.
     pub cache: Option<PathBuf>,
     /// How many bytes of compiled programs are kept in memory for jobs that compile the same; 64 MiB when `None`, and
     /// with 0 each job compiles for itself.
@@ -182,9 +185,9 @@ impl LocalSandbox {
         let language = self.languages.get(name).ok_or_else(unknown)?;
         let known = self.known.get(&language.name).ok_or_else(unknown)?;
         if known.toolchain.get().is_none() {
-            let wanted = language.clone();
+            let (wanted, options) = (language.clone(), self.options.clone());
             // Asks programs for their versions: too slow for an async thread.
-            let found = tokio::task::spawn_blocking(move || find(&wanted)).await;
+            let found = tokio::task::spawn_blocking(move || find(&wanted, &options)).await;
             let found = found.map_err(|error| fault("toolchain_search", &error))?;
             // Another job may have found it meanwhile; both found the same.
             let _ = known.toolchain.set(found);
@@ -200,17 +203,17 @@ impl LocalSandbox {
     async fn run_job(&self, job: &Job) -> Result<Verdict, Fault> {
         let (language, known, toolchain) = self.language(&job.language).await?;
         let mut view = View { read_only: toolchain.mounts.clone(), ..View::default() };
+        if self.options.isolation == Isolation::Reduced {
+            reach(&language.name, &view.read_only)?;
+        }
         if let Some(warm) = &language.warm {
-            if self.options.isolation == Isolation::Reduced {
-                let message =
-                    format!("{} needs an overlay of prepared files, which needs namespaces", language.name);
-                return Err(Fault::new(Recovery::Pend, "isolation", message)
-                    .hint("run where namespaces are allowed, without asking for reduced isolation"));
-            }
             let prepare = || self.warm_up(language, warm, toolchain);
-            let cache = known.warmed.get_or_try_init(prepare).await?;
-            let folders = if warm.layered { &mut view.layered } else { &mut view.prepared };
-            folders.push((cache.clone(), PathBuf::from(WARM_DIRECTORY)));
+            let cache = known.warmed.get_or_try_init(prepare).await?.clone();
+            match self.options.isolation {
+                Isolation::Reduced => view.read_only.push(cache),
+                Isolation::Auto if warm.layered => view.layered.push((cache, WARM_DIRECTORY.into())),
+                Isolation::Auto => view.prepared.push((cache, WARM_DIRECTORY.into())),
+            }
         }
         let strict = job.strict && job.tests.is_some() && language.completion.is_some();
         let program = match &job.tests {
@@ -298,7 +301,7 @@ impl Sandbox for LocalSandbox {
     fn identity(&self, language: &str) -> String {
         let Some(language) = self.languages.get(language) else { return format!("local-{VERSION}:unknown") };
         let version = self.known.get(&language.name).map(|known| {
-            match known.toolchain.get_or_init(|| find(language)) {
+            match known.toolchain.get_or_init(|| find(language, &self.options)) {
                 Ok((_, toolchain)) => toolchain.version.clone(),
                 Err(_) => "missing".to_owned(),
             }
@@ -339,8 +342,33 @@ fn connect(options: &Options) -> Result<Connection> {
     })
 }
 
-fn find(language: &Language) -> Result<(Language, Toolchain), Missing> {
-    toolchain::find(language).map(|(runtime, toolchain)| (runtime.clone(), toolchain))
+/// Finds the toolchain of `language`, and where its prepared files will be.
+fn find(language: &Language, options: &Options) -> Result<(Language, Toolchain), Missing> {
+    let (runtime, mut toolchain) = toolchain::find(language)?;
+    let folder = runtime.warm.as_ref().map(|warm| warm::folder(options, runtime, warm, &toolchain));
+    if let (Isolation::Reduced, Some(folder)) = (options.isolation, folder) {
+        toolchain.substitutions.insert("warm".to_owned(), folder.display().to_string());
+    }
+    Ok((runtime.clone(), toolchain))
+}
+
+/// Without namespaces the users that jobs run as must reach the toolchain where it is.
+///
+/// # Errors
+/// It is in a folder that a launcher which is root alone may enter.
+fn reach(language: &str, paths: &[PathBuf]) -> Result<(), Fault> {
+    let closed = |folder: &&Path| folder.metadata().is_ok_and(|data| data.permissions().mode() & 0o001 == 0);
+    match paths.iter().flat_map(|path| path.ancestors().skip(1)).find(closed) {
+        Some(folder) if nix::unistd::geteuid().is_root() => {
+            let message = format!(
+                "the {language} toolchain is in {}, closed to the users that jobs of root run as",
+                folder.display()
+            );
+            Err(Fault::new(Recovery::Pend, "isolation", message)
+                .hint("without namespaces: install it where every user can read it, or run as its owner"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn usage(run: &Run) -> Usage {
