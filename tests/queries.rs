@@ -492,7 +492,10 @@ fn bad_questions_are_refused_with_what_there_is() {
         (&["--sql", "SELECT * FROM dataset"], &["no table `dataset` yet", "autocodegen run"]),
         // Polars panics.
         (
-            &["--sql", "SELECT a.id FROM rejected a CROSS JOIN stages b WHERE length(a.id) < length(b.stage)"],
+            &[
+                "--sql",
+                "SELECT a.id FROM rejected a CROSS JOIN stages b WHERE length(a.id) < length(b.stage)",
+            ],
             &["the query failed: polars cannot answer this"],
         ),
         (&["--sql", "DROP TABLE stages"], &["no SELECT", "cannot be changed"]),
