@@ -214,6 +214,19 @@ fn shown(text: &str, limit: Option<usize>) -> String {
     safe
 }
 
+/// `text` with the characters escaped that are `hostile`; line breaks and tabs stay.
+pub fn escape_where(text: &str, hostile: impl Fn(char) -> bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && c != '\t' && hostile(c) {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
 /// Whether `c` drives a terminal, is not seen, or changes the direction of the text around it.
 pub(super) fn hides(c: char) -> bool {
     c.is_control()

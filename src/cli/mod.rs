@@ -44,6 +44,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::analytics::output::escape_where;
 use crate::error::{Error, Result};
 
 /// Turns code snippets into verified programming problems.
@@ -151,15 +152,7 @@ fn print_error(error: &Error) {
 /// `text` with control characters other than newline and tab escaped, so that it cannot drive the terminal, and so are
 /// those that turn the direction of writing, so that it reads in the order it has.
 pub(crate) fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => safe.push(c),
-            c if c.is_control() || turns_direction(c) => safe.extend(c.escape_default()),
-            c => safe.push(c),
-        }
-    }
-    safe
+    escape_where(text, |c| c.is_control() || turns_direction(c))
 }
 
 /// Writes data to stdout. A reader that has seen enough and left, like `head`, is no error.

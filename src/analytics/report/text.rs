@@ -1,18 +1,10 @@
 //! Text and numbers as the page shows them.
 
-use crate::analytics::output::hides;
+use crate::analytics::output::{escape_where, hides};
 
 /// `text` with characters escaped that would not be seen, or would reorder others; line breaks and tabs stay.
 pub fn visible(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c != '\n' && c != '\t' && hides(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
+    escape_where(text, hides)
 }
 
 /// The first `limit` characters of `text`, and how many it has where that is not all of it.
