@@ -49,7 +49,7 @@ const MAY_NOT_BE_TIGHTER: &[Resource] = &[
 
 /// What a jail is made of, whatever runs in it.
 pub(super) struct Jail<'a> {
-    pub filters: &'a [BpfProgram],
+    pub filter: &'a BpfProgram,
     /// Files into which the init writes `0` to join its control groups; empty without control groups.
     pub joins: &'a [OwnedFd],
     pub null: &'a OwnedFd,
@@ -173,9 +173,7 @@ impl<'a> Program<'a> {
             }
         }
         // Installing a filter without privileges sets no_new_privs, too.
-        for filter in jail.filters {
-            seccompiler::apply_filter(filter).doing("install the seccomp filter")?;
-        }
+        seccompiler::apply_filter(jail.filter).doing("install the seccomp filter")?;
         write(start, b"s").doing("say that the program starts")?;
         if let Some((interpreter, python)) = jail.interpreter {
             return Err(self.go_on_in(interpreter, python));

@@ -43,7 +43,7 @@ pub(super) struct Pool {
     /// `None` without namespaces.
     templates: Option<Templates>,
     cgroups: Option<Cgroups>,
-    filters: Vec<BpfProgram>,
+    filter: BpfProgram,
     pub(super) scratch: PathBuf,
     null: OwnedFd,
     /// This process, for inits to see whether it lives.
@@ -102,7 +102,7 @@ impl Pool {
         Ok(Self {
             templates,
             cgroups,
-            filters: seccomp::filters(level).map_err(Error::other)?,
+            filter: seccomp::filter(level),
             scratch,
             null: OpenOptions::new().read(true).open("/dev/null")?.into(),
             own: sys::own_pidfd()?,
@@ -218,7 +218,7 @@ impl Pool {
             (None, None) => return Err(Error::other("no template without namespaces")),
         };
         let jail = Jail {
-            filters: &self.filters,
+            filter: &self.filter,
             joins: &joins,
             null: &self.null,
             launcher: &self.own,

@@ -1,23 +1,32 @@
 //! The system calls no test program needs.
 //!
 //! A deny-list: the programs are arbitrary, and namespaces already bound what calls can reach. What is denied is
-//! the kernel's administrative surface and the calls whose past bugs led out of containers. Three filters are
-//! stacked, since each has one answer: `ENOSYS` where a C library then falls back, `EPERM` for the rest, and a
-//! guard that knows no call newer than this file, nor the x32 numbers, a second way to every call.
+//! the kernel's administrative surface and the calls whose past bugs led out of containers. The answer is `ENOSYS`
+//! where a C library then falls back, to any call newer than this file and to the x32 numbers, a second way to every
+//! call; it is `EPERM` to the rest.
 //!
 //! A call of another architecture (`int 0x80`) ends the process with `SIGSYS`.
 
 use std::collections::BTreeMap;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, sock_filter,
-};
+use seccompiler::BpfProgram;
 
 use super::protocol::Level;
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-type SeccompResult<T> = Result<T, seccompiler::BackendError>;
+mod program;
+
+use program::{Block, allow, any_bit, deny, one_of};
+
+/// This machine's architecture as the kernel names it to a filter (`AUDIT_ARCH_` in `linux/audit.h`).
+const ARCHITECTURE: u32 = if cfg!(target_arch = "x86_64") {
+    0xc000_003e
+} else if cfg!(target_arch = "aarch64") {
+    0xc000_00b7
+} else if cfg!(target_arch = "riscv64") {
+    0xc000_00f3
+} else {
+    panic!("the system calls of this architecture are not known here")
+};
 
 /// Denied whatever the arguments.
 const DENIED: &[i64] = &[
@@ -110,7 +119,7 @@ const STATMOUNT: i64 = 457;
 const LISTMOUNT: i64 = 458;
 const OPEN_TREE_ATTR: i64 = 467;
 /// The newest call looked at (`file_setattr`, Linux 6.17); newer ones do not exist here.
-const NEWEST: u32 = 469;
+const NEWEST: i64 = 469;
 
 /// Answered as if the kernel did not know them: runtimes then take the older call.
 ///
@@ -130,10 +139,8 @@ const NAMESPACE_FLAGS: &[i32] = &[
 ];
 
 /// Terminal requests that put words into another's mouth.
-const TERMINAL_REQUESTS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
+const TERMINAL_REQUESTS: &[i32] = &[libc::TIOCSTI as i32, libc::TIOCLINUX as i32, libc::TIOCSETD as i32];
 
-/// Socket families a program may use. Others reach past the network namespace (vsock) or make the kernel load code.
-const FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 /// Protocols of the internet families: those that no kernel has to load a module for.
 const PROTOCOLS: &[i32] =
     &[0, libc::IPPROTO_ICMP, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMPV6, libc::IPPROTO_MPTCP];
@@ -145,81 +152,43 @@ const SHARED: &[i64] =
 /// Personalities a program may ask for: the plain one, and the query.
 const PERSONALITIES: [i32; 2] = [0, -1];
 
-/// The filters for `level`, in the order in which they are to be installed.
-///
-/// # Errors
-/// When this machine's architecture is not one seccompiler knows.
-pub(super) fn filters(level: Level) -> SeccompResult<Vec<BpfProgram>> {
-    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
-    let mut denied: Rules = DENIED.iter().map(|&call| (call, Vec::new())).collect();
-    denied.insert(libc::SYS_clone, any(0, NAMESPACE_FLAGS.iter().map(|&flag| has(flag as u64)))?);
-    denied.insert(libc::SYS_ioctl, any(1, TERMINAL_REQUESTS.iter().map(|&r| (SeccompCmpOp::Eq, r)))?);
-    denied.insert(libc::SYS_personality, vec![none_of(0, &PERSONALITIES)?]);
-    denied.insert(libc::SYS_socket, sockets()?);
-    denied.insert(libc::SYS_socketpair, vec![none_of(0, &[libc::AF_UNIX])?]);
+/// The filter for `level`.
+pub(super) fn filter(level: Level) -> BpfProgram {
+    let denied = || deny(libc::EPERM);
+    let unknown = || deny(libc::ENOSYS);
+    let mut answers: BTreeMap<i64, Block> = DENIED.iter().map(|&call| (call, denied())).collect();
+    answers.extend(UNKNOWN.iter().map(|&call| (call, unknown())));
+    let namespaces = NAMESPACE_FLAGS.iter().fold(0, |mask, flag| mask | flag);
+    answers.insert(libc::SYS_clone, any_bit(0, namespaces, denied(), allow()));
+    answers.insert(libc::SYS_ioctl, one_of(1, TERMINAL_REQUESTS, &denied(), allow()));
+    answers.insert(libc::SYS_personality, one_of(0, &PERSONALITIES, &allow(), denied()));
+    answers.insert(libc::SYS_socket, sockets());
+    answers.insert(libc::SYS_socketpair, one_of(0, &[libc::AF_UNIX], &allow(), denied()));
     if level == Level::Reduced {
-        denied.extend(SHARED.iter().map(|&call| (call, Vec::new())));
+        answers.extend(SHARED.iter().map(|&call| (call, denied())));
         // Limits of other processes of the same user.
-        denied.insert(libc::SYS_prlimit64, vec![none_of(0, &[0])?]);
+        answers.insert(libc::SYS_prlimit64, one_of(0, &[0], &allow(), denied()));
     }
-    let unknown: Rules = UNKNOWN.iter().map(|&call| (call, Vec::new())).collect();
-    Ok(vec![compile(denied, libc::EPERM, arch)?, compile(unknown, libc::ENOSYS, arch)?, newer_guard()])
+    // All between them is allowed.
+    let free: Vec<i64> =
+        answers.keys().map(|call| call + 1).filter(|call| !answers.contains_key(call)).collect();
+    answers.extend(free.into_iter().map(|call| (call, allow())));
+    answers.insert(NEWEST + 1, unknown());
+    let mut then: Vec<(u32, Block)> = Vec::new();
+    for (call, answer) in answers {
+        if then.last().is_none_or(|(_, before)| *before != answer) {
+            then.push((call as u32, answer));
+        }
+    }
+    program::search(ARCHITECTURE, &allow(), &then)
 }
 
-/// Denies families that are not listed, and of the listed ones the protocols that are not.
-fn sockets() -> SeccompResult<Vec<SeccompRule>> {
-    let of_family = |family: i32, protocols: &[i32]| {
-        let mut conditions = differs(2, protocols)?;
-        conditions.push(condition(0, SeccompCmpOp::Eq, family as u64)?);
-        SeccompRule::new(conditions)
-    };
-    Ok(vec![
-        none_of(0, FAMILIES)?,
-        of_family(libc::AF_INET, PROTOCOLS)?,
-        of_family(libc::AF_INET6, PROTOCOLS)?,
-        of_family(libc::AF_NETLINK, &[libc::NETLINK_ROUTE])?,
-    ])
-}
-
-/// Matches when argument `index` is none of `values`.
-fn none_of(index: u8, values: &[i32]) -> SeccompResult<SeccompRule> {
-    SeccompRule::new(differs(index, values)?)
-}
-
-fn differs(index: u8, values: &[i32]) -> SeccompResult<Vec<SeccompCondition>> {
-    values.iter().map(|&value| condition(index, SeccompCmpOp::Ne, u64::from(value as u32))).collect()
-}
-
-fn compile(rules: Rules, errno: i32, arch: TargetArch) -> SeccompResult<BpfProgram> {
-    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), arch)?.try_into()
-}
-
-/// One rule per condition on argument `index`: any of them matches.
-fn any(index: u8, conditions: impl Iterator<Item = (SeccompCmpOp, u64)>) -> SeccompResult<Vec<SeccompRule>> {
-    conditions.map(|(op, value)| SeccompRule::new(vec![condition(index, op, value)?])).collect()
-}
-
-/// Arguments are compared as 32-bit words: the kernel ignores the upper half of all those compared here.
-fn condition(index: u8, op: SeccompCmpOp, value: u64) -> SeccompResult<SeccompCondition> {
-    SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value)
-}
-
-fn has(flag: u64) -> (SeccompCmpOp, u64) {
-    (SeccompCmpOp::MaskedEq(flag), flag)
-}
-
-/// `ENOSYS` for every call number above [`NEWEST`], which those with the x32 bit are.
-fn newer_guard() -> BpfProgram {
-    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const JUMP_IF_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    vec![
-        // The call number is the first word of seccomp_data.
-        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: 0 },
-        sock_filter { code: JUMP_IF_GREATER, jt: 0, jf: 1, k: NEWEST },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32 },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
-    ]
+/// Denies families that reach past the network namespace (vsock) or make the kernel load code, and protocols likewise.
+fn sockets() -> Block {
+    let only = |protocols: &[i32]| one_of(2, protocols, &allow(), deny(libc::EPERM));
+    let netlink = one_of(0, &[libc::AF_NETLINK], &only(&[libc::NETLINK_ROUTE]), deny(libc::EPERM));
+    let internet = one_of(0, &[libc::AF_INET, libc::AF_INET6], &only(PROTOCOLS), netlink);
+    one_of(0, &[libc::AF_UNIX], &allow(), internet)
 }
 
 #[cfg(test)]
@@ -228,11 +197,9 @@ mod tests {
 
     /// What a thread under the filters of `level` is answered to `calls`, each with up to three arguments.
     fn answers(level: Level, calls: Vec<(i64, [i64; 3])>) -> Vec<(i64, [i64; 3], i32)> {
-        let filters = filters(level).unwrap();
+        let filter = filter(level);
         let thread = std::thread::spawn(move || {
-            for filter in &filters {
-                seccompiler::apply_filter(filter).unwrap();
-            }
+            seccompiler::apply_filter(&filter).unwrap();
             let ask = |(call, [a, b, c]): (i64, [i64; 3])| {
                 // SAFETY: all other arguments are -1, which is no valid pointer, descriptor or process; what the
                 // kernel would do with a call that is let through touches nothing of this process.
@@ -300,7 +267,7 @@ mod tests {
 
     #[test]
     fn calls_of_the_future_and_of_x32_do_not_exist() {
-        let newer = i64::from(NEWEST) + 1;
+        let newer = NEWEST + 1;
         for (call, _, errno) in
             answers(Level::Namespaces, vec![(newer, [0; 3]), (600, [0; 3]), (0x4000_0027, [0; 3])])
         {

@@ -38,9 +38,10 @@ pub(in super::super) fn serve() -> Result<()> {
     let (template, launcher) = (own(template.as_fd())?, own(launcher.as_fd())?);
     let null = own(OwnedFd::from(OpenOptions::new().read(true).open("/dev/null")?).as_fd())?;
     match start(&interpreter, &template, &launcher, &null) {
-        Ok((python, filters)) => {
+        Ok(python) => {
             send(socket.as_fd(), &Answer::Ready, &[])?;
-            let forker = Forker { interpreter, template, launcher, null, filters, python };
+            let filter = seccomp::filter(Level::Namespaces);
+            let forker = Forker { interpreter, template, launcher, null, filter, python };
             forker.fork_for_ever(socket.as_fd())
         }
         Err(Failure(message)) => send(socket.as_fd(), &Answer::Failed { message }, &[]),
@@ -52,9 +53,8 @@ fn start(
     template: &OwnedFd,
     launcher: &OwnedFd,
     null: &OwnedFd,
-) -> std::result::Result<(Cpython, Vec<BpfProgram>), Failure> {
+) -> std::result::Result<Cpython, Failure> {
     die_with_launcher(launcher)?;
-    let filters = seccomp::filters(Level::Namespaces).doing("make the filters")?;
     enter(template)?;
     // Start-up sees streams of the kinds that programs get.
     let (said, out) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).doing("make a pipe")?;
@@ -69,7 +69,7 @@ fn start(
     let python = Cpython::start(&interpreter.library, &interpreter.argv).doing("start the interpreter")?;
     // What start-up writes a program must write, too.
     match read(&said, &mut [0]) {
-        Err(nix::Error::EAGAIN) => Ok((python, filters)),
+        Err(nix::Error::EAGAIN) => Ok(python),
         _ => Err(Failure("the interpreter writes while it starts".to_owned())),
     }
 }
@@ -103,7 +103,7 @@ struct Forker {
     template: OwnedFd,
     launcher: OwnedFd,
     null: OwnedFd,
-    filters: Vec<BpfProgram>,
+    filter: BpfProgram,
     python: Cpython,
 }
 
@@ -115,7 +115,7 @@ impl Forker {
             }
             let channel = joins.remove(0);
             let jail = Jail {
-                filters: &self.filters,
+                filter: &self.filter,
                 joins: &joins,
                 null: &self.null,
                 launcher: &self.launcher,
