@@ -7,7 +7,9 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-type Object = *mut c_void;
+use super::finalization;
+
+pub(super) type Object = *mut c_void;
 type InitModule = unsafe extern "C" fn() -> Object;
 
 /// `PyStatus`.
@@ -188,7 +190,11 @@ impl Objects {
                 track(object);
             }
             UNFREEZE.store(unfreeze, Ordering::Relaxed);
-            Ok(())
+            let callbacks = attribute(gc, c"callbacks".as_ptr());
+            if callbacks.is_null() {
+                return Err(Error::other("the interpreter's module gc has no callbacks"));
+            }
+            finalization::prepare(library, callbacks, modules())
         }
     }
 
@@ -251,6 +257,7 @@ unsafe extern "C" fn init_gc() -> Object {
     // interpreter calls it with the GIL held.
     unsafe {
         if !unfreeze.is_null() {
+            finalization::give_up();
             let call: unsafe extern "C" fn(Object, Object) -> Object = std::mem::transmute(call);
             call(unfreeze, null_mut());
         }
@@ -260,7 +267,7 @@ unsafe extern "C" fn init_gc() -> Object {
 }
 
 /// A loaded library; never unloaded.
-struct Library(*mut c_void);
+pub(super) struct Library(*mut c_void);
 
 impl Library {
     /// # Safety
@@ -271,7 +278,7 @@ impl Library {
         if handle.is_null() { Err(load_error()) } else { Ok(Self(handle)) }
     }
 
-    fn address(&self, name: &CStr) -> Result<*mut c_void> {
+    pub(super) fn address(&self, name: &CStr) -> Result<*mut c_void> {
         // SAFETY: the handle is one of dlopen's, `name` is NUL-terminated.
         let address = unsafe { libc::dlsym(self.0, name.as_ptr()) };
         if address.is_null() { Err(load_error()) } else { Ok(address) }
@@ -279,7 +286,7 @@ impl Library {
 
     /// # Safety
     /// `F` is the type of the function `name`, as a function pointer.
-    unsafe fn get<F: Copy>(&self, name: &CStr) -> Result<F> {
+    pub(super) unsafe fn get<F: Copy>(&self, name: &CStr) -> Result<F> {
         assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
         let address = self.address(name)?;
         // SAFETY: the caller's promise; both are pointers of the same size.

@@ -7,6 +7,7 @@
 //! and whenever anything about it is out of the ordinary, jails are made without it.
 
 mod cpython;
+mod finalization;
 mod process;
 
 use std::fs;
