@@ -130,7 +130,7 @@ fn start(
     fds: Vec<OwnedFd>,
     channel: &OwnedFd,
 ) -> Result<(Pid, OwnedFd), Failure> {
-    let program = Program::new(workspace, &order.step, fds).doing("take the program's pipes")?;
+    let program = Program::new(workspace, order, fds).doing("take the program's pipes")?;
     let (go_read, go_write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing("make a pipe")?;
     let (started, start) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing("make a pipe")?;
     let (user_namespace, owner) = match jail.kind {

@@ -18,9 +18,9 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, dup2_raw, read, setresgid, setresuid, setsid, write};
 use seccompiler::BpfProgram;
 
-use super::fork_server::Cpython;
+use super::fork_server::{Cpython, is_telling};
 use super::init::exit;
-use super::protocol::{Interpreter, Step};
+use super::protocol::{Content, Interpreter, Order, Step};
 use super::sys;
 use super::template::{HOST_ELSEWHERE, USER, USER_ID};
 use super::workspace::Workspace;
@@ -115,6 +115,7 @@ impl<T, E: std::fmt::Display> Doing<T> for Result<T, E> {
 pub(super) struct Program<'a> {
     workspace: &'a Workspace,
     step: &'a Step,
+    files: &'a [(String, Content)],
     /// `None` for nothing to read.
     stdin: Option<OwnedFd>,
     stdout: OwnedFd,
@@ -124,15 +125,16 @@ pub(super) struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    /// The program of `step`; `fds` are those that came with it.
-    pub(super) fn new(workspace: &'a Workspace, step: &'a Step, fds: Vec<OwnedFd>) -> Result<Self, Error> {
+    /// The program of `order`; `fds` are those that came with it.
+    pub(super) fn new(workspace: &'a Workspace, order: &'a Order, fds: Vec<OwnedFd>) -> Result<Self, Error> {
+        let Order { files, step, .. } = order;
         let mut fds = fds.into_iter();
         let (Some(stdout), Some(stderr)) = (fds.next(), fds.next()) else {
             return Err(Error::other("a step came without its pipes"));
         };
         let stdin = if step.has_stdin { fds.next() } else { None };
         let secret = fds.next().zip(fds.next()).map(<[OwnedFd; 2]>::from);
-        Ok(Self { workspace, step, stdin, stdout, stderr, secret })
+        Ok(Self { workspace, step, files, stdin, stdout, stderr, secret })
     }
 
     /// Becomes the program once `go` says so; returns only when it cannot.
@@ -204,7 +206,7 @@ impl<'a> Program<'a> {
             return Failure(format!("close descriptors: {error}"));
         }
         // SAFETY: this process is such a child, and has not run the interpreter before.
-        let code = unsafe { python.run() };
+        let code = unsafe { python.run(is_telling(self.files)) };
         // As the interpreter's own `main` ends: what the C library is to do at exit is done.
         std::process::exit(code)
     }

@@ -5,7 +5,7 @@ use std::io::{Error, Result};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::finalization;
 
@@ -53,6 +53,8 @@ static UNFREEZE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static CALL: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// `PyInit_gc`.
 static INIT_GC: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+/// How many times it was called.
+static INITS_OF_GC: AtomicU32 = AtomicU32::new(0);
 
 impl Cpython {
     /// Starts the interpreter `library` for the command `argv`, up to where it would read the program, and makes it
@@ -109,11 +111,15 @@ impl Cpython {
         }
     }
 
-    /// Runs the program in a forked child; returns the exit code.
+    /// Runs the program in a forked child; returns the exit code. `tells` is whether the program could tell that its
+    /// interpreter leaves things undone at its end.
     ///
     /// # Safety
     /// Only in a child, made by the C library's `fork`, of the process that called [`Self::start`]; once.
-    pub(in super::super) unsafe fn run(&self) -> i32 {
+    pub(in super::super) unsafe fn run(&self, tells: bool) -> i32 {
+        if !tells {
+            finalization::allow();
+        }
         // SAFETY: the caller's promise, and that of `start`.
         unsafe {
             (self.after_fork_child)();
@@ -174,12 +180,19 @@ impl Objects {
                 // Nobody would tell when a program looks at it.
                 return Ok(());
             }
-            let gc = import(c"gc".as_ptr());
-            if gc.is_null() {
-                return Err(Error::other("the interpreter has no module gc"));
+            let mut gc = null_mut();
+            for _ in 0..2 {
+                gc = import(c"gc".as_ptr());
+                if gc.is_null() || remove(modules(), c"gc".as_ptr()) != 0 {
+                    return Err(Error::other("the interpreter has no module gc"));
+                }
+            }
+            if INITS_OF_GC.load(Ordering::Relaxed) < 2 {
+                // As with no gc to watch: before 3.10 it is made once, and copied from then on.
+                return Ok(());
             }
             let (freeze, unfreeze) = (attribute(gc, c"freeze".as_ptr()), attribute(gc, c"unfreeze".as_ptr()));
-            if freeze.is_null() || unfreeze.is_null() || remove(modules(), c"gc".as_ptr()) != 0 {
+            if freeze.is_null() || unfreeze.is_null() {
                 return Err(Error::other("the interpreter's module gc is not the usual one"));
             }
             if call(freeze, null_mut()).is_null() {
@@ -194,7 +207,7 @@ impl Objects {
             if callbacks.is_null() {
                 return Err(Error::other("the interpreter's module gc has no callbacks"));
             }
-            finalization::prepare(library, callbacks, modules())
+            finalization::prepare(library, callbacks, unfreeze, modules())
         }
     }
 
@@ -253,6 +266,7 @@ unsafe fn watch_gc(library: &Library) -> Result<()> {
 unsafe extern "C" fn init_gc() -> Object {
     let (unfreeze, call) = (UNFREEZE.swap(null_mut(), Ordering::Relaxed), CALL.load(Ordering::Relaxed));
     let init = INIT_GC.load(Ordering::Relaxed);
+    INITS_OF_GC.fetch_add(1, Ordering::Relaxed);
     // SAFETY: both were stored by `watch_gc` from functions of these types before this one could be called; the
     // interpreter calls it with the GIL held.
     unsafe {

@@ -1,22 +1,29 @@
 //! How a forked interpreter ends: what start-up has made is left to the kernel.
 //!
 //! At its end CPython takes every module apart. In a forked child that has the kernel copy nearly all pages of the
-//! interpreter, which takes longer than most programs. So modules that start-up has imported, and that are as it has
-//! left them, are kept from that end. A program could tell only by an object with `__del__` that it has hidden deep
-//! inside one of them, which CPython does not promise to call then either.
+//! interpreter, which takes longer than most programs. So the modules that start-up has imported are kept from that end,
+//! if they are as it has left them and the program has nothing that could tell: that is called, or writes, when its
+//! objects go. What is kept might hold such an object deep inside. All other programs end as ever: nothing of theirs is
+//! frozen then (see [`Cpython`](super::Cpython)), nothing kept.
 //!
-//! It happens at the last moment at which nothing of the program's runs any more: the interpreter's last full garbage
-//! collection calls what is in `gc.callbacks`. A program that imports `gc`, where it could see that, ends as ever.
+//! The moment is the interpreter's last full garbage collection, which calls what is in `gc.callbacks`. A program that
+//! imports `gc` could see that; then there is nothing in there.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::io::{Error, Result};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
+use memchr::memmem;
+
+use super::super::protocol::Content;
 use super::cpython::{Library, Object};
 
 /// What is the interpreter's own or the program's.
 const NOT_KEPT: [&CStr; 3] = [c"sys", c"builtins", c"__main__"];
+
+/// Words without which a program has no finalizers, no suspended code, and no streams of its own.
+const TELLING: [&str; 7] = ["__del__", "weakref", "yield", "async", "open", "IO", "Buffered"];
 
 /// `PyMethodDef`.
 #[repr(C)]
@@ -38,11 +45,15 @@ static KEEP: Method =
 
 /// What [`keep_unchanged`] works with.
 static STARTED: AtomicPtr<Started> = AtomicPtr::new(null_mut());
+/// Whether modules may be kept.
+static KEEPS: AtomicBool = AtomicBool::new(false);
 
 /// An interpreter that has started.
 struct Started {
     /// `gc.callbacks`.
     callbacks: Object,
+    /// `gc.unfreeze`.
+    unfreeze: Object,
     /// `sys.modules`.
     names: Object,
     modules: Vec<Module>,
@@ -55,6 +66,7 @@ struct Started {
     set: unsafe extern "C" fn(Object, Object, Object) -> c_int,
     own: unsafe extern "C" fn(Object),
     disown: unsafe extern "C" fn(Object),
+    call: unsafe extern "C" fn(Object, Object) -> Object,
     cut: unsafe extern "C" fn(Object, isize, isize, Object) -> c_int,
 }
 
@@ -69,12 +81,29 @@ struct Module {
     contents: Vec<(Object, Object)>,
 }
 
-/// Prepares this interpreter's children for their end. `callbacks` is the list `gc.callbacks`, `names` the dictionary
-/// `sys.modules`.
+/// Whether a program of these files could tell how it ends.
+pub(in super::super) fn is_telling(files: &[(String, Content)]) -> bool {
+    let has =
+        |word: &&str| files.iter().any(|(_, Content(bytes))| memmem::find(bytes, word.as_bytes()).is_some());
+    TELLING.iter().any(has)
+}
+
+/// Lets the program that runs next in this process end without its modules being taken apart.
+pub(super) fn allow() {
+    KEEPS.store(true, Ordering::Relaxed);
+}
+
+/// Prepares this interpreter's children for their end. `callbacks` is the list `gc.callbacks`, `unfreeze` the function
+/// `gc.unfreeze`, `names` the dictionary `sys.modules`.
 ///
 /// # Safety
 /// The interpreter `library` has started, and this thread holds the GIL.
-pub(super) unsafe fn prepare(library: &Library, callbacks: Object, names: Object) -> Result<()> {
+pub(super) unsafe fn prepare(
+    library: &Library,
+    callbacks: Object,
+    unfreeze: Object,
+    names: Object,
+) -> Result<()> {
     // SAFETY: the caller's promise; these are the functions' documented types.
     unsafe {
         let dictionary_of: unsafe extern "C" fn(Object) -> Object = library.get(c"PyModule_GetDict")?;
@@ -84,6 +113,7 @@ pub(super) unsafe fn prepare(library: &Library, callbacks: Object, names: Object
             library.get(c"PyCFunction_NewEx")?;
         let mut started = Box::new(Started {
             callbacks,
+            unfreeze,
             names,
             modules: Vec::new(),
             none: library.address(c"_Py_NoneStruct")?,
@@ -95,6 +125,7 @@ pub(super) unsafe fn prepare(library: &Library, callbacks: Object, names: Object
             set: library.get(c"PyDict_SetItem")?,
             own: library.get(c"Py_IncRef")?,
             disown: library.get(c"Py_DecRef")?,
+            call: library.get(c"PyObject_CallObject")?,
             cut: library.get(c"PyList_SetSlice")?,
         });
         for (name, module) in started.entries(names) {
@@ -137,8 +168,13 @@ unsafe extern "C" fn keep_unchanged(_: Object, arguments: Object) -> Object {
     // the GIL and calls with a tuple of a string and a dictionary.
     unsafe {
         let Some(started) = STARTED.load(Ordering::Relaxed).as_ref() else { return null_mut() };
-        if (started.is_finalizing)() != 0 && started.is((started.item)(arguments, 0), c"stop") {
-            started.modules.iter().for_each(|module| started.keep(module));
+        if (started.is_finalizing)() != 0 {
+            let keeps = KEEPS.load(Ordering::Relaxed);
+            if !keeps || !started.modules.iter().all(|module| started.is_unchanged(module)) {
+                started.end_as_ever();
+            } else if started.is((started.item)(arguments, 0), c"stop") {
+                started.keep();
+            }
         }
         (started.own)(started.none);
         started.none
@@ -146,19 +182,36 @@ unsafe extern "C" fn keep_unchanged(_: Object, arguments: Object) -> Object {
 }
 
 impl Started {
-    /// Keeps `module` from being taken apart if it is as start-up has left it.
+    /// Whether `module` is as start-up has left it.
+    ///
+    /// # Safety
+    /// This thread holds the GIL.
+    unsafe fn is_unchanged(&self, Module { name, module, dictionary, contents }: &Module) -> bool {
+        // SAFETY: the caller's promise; a module that is owned has its dictionary, and contents are only compared.
+        unsafe { (self.find)(self.names, *name) == *module && self.entries(*dictionary) == *contents }
+    }
+
+    /// Has the interpreter leave the modules as they are.
     ///
     /// # Safety
     /// The interpreter is at its end, and this thread holds the GIL.
-    unsafe fn keep(&self, Module { name, module, dictionary, contents }: &Module) {
-        // SAFETY: the caller's promise; a module that is owned has its dictionary, and contents are only compared.
+    unsafe fn keep(&self) {
+        for Module { name, .. } in &self.modules {
+            // SAFETY: the caller's promise. The interpreter itself does this with each before it takes any apart.
+            unsafe { (self.set)(self.names, *name, self.none) };
+        }
+    }
+
+    /// Has the interpreter end as it would have without any of this.
+    ///
+    /// # Safety
+    /// The interpreter is at its end, and this thread holds the GIL.
+    unsafe fn end_as_ever(&self) {
+        // SAFETY: the caller's promise; what was owned is given up once, since this is not called again.
         unsafe {
-            if (self.find)(self.names, *name) == *module && self.entries(*dictionary) == *contents {
-                // As the interpreter does it with each before it takes any apart.
-                (self.set)(self.names, *name, self.none);
-            } else {
-                (self.disown)(*module);
-            }
+            (self.cut)(self.callbacks, 0, isize::MAX, null_mut());
+            (self.call)(self.unfreeze, null_mut());
+            self.modules.iter().for_each(|module| (self.disown)(module.module));
         }
     }
 

@@ -25,6 +25,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 pub(super) use cpython::Cpython;
+pub(super) use finalization::is_telling;
 pub(super) use process::serve;
 
 use super::jail::STACK_BYTES;
