@@ -39,14 +39,26 @@ fn essence(verdict: &Verdict) -> impl PartialEq + std::fmt::Debug {
     (*outcome, steady(stdout), steady(stderr), compile_message.clone(), *exit_code, *signal)
 }
 
-const PROGRAMS: [&str; 22] = [
+const PROGRAMS: [&str; 33] = [
     // Built past the go command.
     "import \"fmt\"\nfunc main() { fmt.Println(\"hello\") }",
     "import (\n\"testing\"\n\"github.com/stretchr/testify/assert\"\n)\nfunc TestOne(t *testing.T) { assert.Equal(t, 1, 2) }\nfunc TestTwo(*testing.T) {}",
     "import \"testing\"\ntype T struct{}\nfunc (T) TestMethod() {}\nfunc Testlower() {}\nfunc Test(t *testing.T) { t.Log(t.Name()); t.Fail() }\nfunc Test_2(t *testing.T) { panic(\"x\") }",
     "import (\n\"fmt\"\n\"os\"\n\"runtime/debug\"\n)\nfunc main() {\n\tinfo, _ := debug.ReadBuildInfo()\n\tfmt.Println(info, os.Args)\n\tdefer func() { fmt.Println(recover()); var m map[int]int; m[1] = 1 }()\n\tpanic(nil)\n}",
     "import . \"strings\"\nvar b = a + 1\nvar a = 2\nfunc main() { println(ToUpper(\"x\"), b) }",
+    // What a program can tell of the package it is in, of its tests, and of what has run before them.
+    "import (\n\"fmt\"\n\"reflect\"\n\"runtime\"\n\"testing\"\n)\ntype T struct{}\nfunc TestOne(t *testing.T) {\n\tcounter, file, line, _ := runtime.Caller(0)\n\tfmt.Printf(\"%T %#v %T\\n\", T{}, &T{}, TestOne)\n\tfmt.Println(runtime.FuncForPC(counter).Name(), file, line, reflect.TypeOf(T{}).PkgPath(), reflect.TypeOf(T{}))\n}",
+    "import (\n\"fmt\"\n\"testing\"\n)\nfunc TestOne(t *testing.T) {\n\tfor _, name := range []string{\"a\", \"b c\", \"\", \"a\"} {\n\t\tt.Run(name, func(t *testing.T) { t.Cleanup(func() { fmt.Println(t.Failed()) }); if name == \"a\" { t.Error(t.Name()) } })\n\t}\n}\nfunc TestTwo(t *testing.T) { t.Skip(\"later\") }",
+    "import (\n\"fmt\"\n\"testing\"\n)\nvar b = say(\"b\", a)\nvar a = say(\"a\", 1)\nfunc say(name string, n int) int { fmt.Println(name, n); return n + 1 }\nfunc init() { say(\"first\", b) }\nfunc TestTwo(t *testing.T) { say(\"two\", b) }\nfunc TestOne(t *testing.T) { say(\"one\", b) }\nfunc init() { say(\"second\", a) }",
+    "import (\n. \"fmt\"\nunit \"testing\"\n)\ntype string int\nvar tests, benchmarks, fuzzTargets, examples, testing, testdeps, os, _test, nil = 1, 2, 3, 4, 5, 6, 7, 8, 9\nfunc main() { panic(\"unreachable\") }\nfunc TestOne(*unit.T) { Println(tests, benchmarks, fuzzTargets, examples, testing, testdeps, os, _test, nil) }",
+    "import \"testing\"\nfunc check(ok bool) { if !ok { panic(\"not ok\") } }\nfunc TestOne(t *testing.T) { check(true) }\nfunc TestTwo(t *testing.T) { var m map[string][]int; check(len(m[\"a\"]) == 0); t.Run(\"inner\", func(t *testing.T) { check(m[\"a\"][3] > 0) }) }",
+    "import (\n\"fmt\"\n\"testing\"\n)\nfunc init() { fmt.Println(\"before\"); var m map[int]int; m[1] = 1 }\nfunc TestOne(t *testing.T) {}",
+    "import (\n\"log\"\n\"testing\"\n)\nfunc TestOne(t *testing.T) { log.SetFlags(log.Lshortfile); log.Print(\"here\"); log.Fatal(\"there\") }",
+    "import (\n\"os\"\n\"testing\"\n)\nfunc TestOne(t *testing.T) { println(len(os.Args)); os.Exit(0) }\nfunc TestTwo(t *testing.T) {}",
+    "import \"testing\"\nfunc TestOne(t *testing.T) { <-make(chan int) }",
     // What the go command has something of its own to say about.
+    "import \"testing\"\nfunc TestOne(t *testing.T) { println(len(autocodegenTestList())) }",
+    "import \"testing\"\nvar autocodegenTestList, autocodegenTesting = 1, 2\nfunc TestOne(t *testing.T) { println(autocodegenTestList + autocodegenTesting) }",
     "func main() { undefined() }",
     "import \"fmt\"\nfunc main() {}",
     "func main() {",
@@ -117,15 +129,20 @@ func buildId() string {
         )
     };
     let (ours, command) = (sandbox(|_| ()), sandbox(plain));
-    for [one, other] in [[program(1), program(2)], [test(1), test(2)]] {
+    let whole = |source| Job { language: "go".to_owned(), source, ..Job::default() };
+    let solved =
+        |tests| Job { tests: Some(tests), strict: true, ..whole("package main\n\nfunc f() {}\n".to_owned()) };
+    let pairs = [[program(1), program(2)], [test(1), test(2)]];
+    for [one, other] in
+        pairs.clone().map(|pair| pair.map(whole)).into_iter().chain(pairs.map(|pair| pair.map(solved)))
+    {
         let mut ids = Vec::new();
-        for (sandbox, source) in [(&ours, &one), (&ours, &other), (&command, &one), (&command, &other)] {
-            let job = Job { language: "go".to_owned(), source: source.clone(), ..Job::default() };
-            let verdict = sandbox.run(&job).await.unwrap();
+        for (sandbox, job) in [(&ours, &one), (&ours, &other), (&command, &one), (&command, &other)] {
+            let verdict = sandbox.run(job).await.unwrap();
             let id = verdict.stderr.lines().find_map(|line| line.strip_prefix("id ")).map(str::to_owned);
             ids.push(id.filter(|id| !id.is_empty()).unwrap_or_else(|| panic!("{verdict:?}")));
         }
-        assert_eq!(ids[0], ids[1]);
+        assert_eq!(ids[0], ids[1], "{one:?}");
         assert_ne!(ids[2], ids[3]);
     }
 }

@@ -6,10 +6,12 @@
 //	build make FOLDER GO ARGUMENT...   per job: does what `GO ARGUMENT...` would, as was noted in FOLDER
 //
 // Only success comes from here: a program with anything unusual, and one that does not compile, is left to the go
-// command.
+// command. What is built here differs in its build id, in addresses, and in the line of `_testmain.go` that a program
+// with several tests shows when all of its goroutines are stuck.
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"go/ast"
@@ -18,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -28,6 +31,12 @@ import (
 
 // The only test of the program to learn from.
 const practiceTest = "TestPractice"
+
+// The path that the go command gives to a package of files, and the function that returns its tests here.
+const (
+	ownPath   = "command-line-arguments"
+	listTests = "autocodegenTestList"
+)
 
 // One run of a tool.
 type run struct {
@@ -70,9 +79,56 @@ func learn(goCommand, folder string, arguments []string) {
 	// its test are to be compiled in that run as well: they come from other ones.
 	run(strings.ReplaceAll(string(text), practiceTest, "TestOther") + "\nvar Other int\n")
 	run(string(text), "-toolexec="+self+" record "+folder)
+	if arguments[0] == "test" {
+		compileEntry(folder)
+	}
 	if !build(folder, arguments) {
 		check(errors.New("what `go " + arguments[0] + "` did cannot be done again"))
 	}
+}
+
+// Compiles the `main` package that the go command makes of a program's tests, once for all programs: here it asks the
+// program for its tests, calling a function by its name. The linker is noted to take it.
+func compileEntry(folder string) {
+	own, found := load(folder, "compile-"+ownPath)
+	entry, ok := load(folder, "compile-main")
+	if !found || !ok {
+		check(errors.New("`go test` compiled other packages than a program and its `main`"))
+	}
+	change := strings.NewReplacer(
+		`_test "`+ownPath+`"`, `_ "`+ownPath+`"; _ "unsafe"`,
+		`{"`+practiceTest+`", _test.`+practiceTest+`},`, ``,
+		`TestDeps{}, tests,`, `TestDeps{}, `+listTests+`(),`,
+	)
+	for path, text := range entry.Files {
+		if strings.HasSuffix(path, ".go") {
+			text = change.Replace(text) + "//go:linkname " + listTests + " " + ownPath + "." + listTests + "\n"
+			entry.Files[path] = text + "func " + listTests + "() []testing.InternalTest\n"
+		}
+	}
+	work, err := os.MkdirTemp("", "go-build")
+	check(err)
+	defer os.RemoveAll(work)
+	if !own.repeat(work, nil, "") || !entry.repeat(work, nil, "") {
+		check(errors.New("the `main` of a program's tests does not compile"))
+	}
+	program, err := os.ReadFile(own.in(work, valueOf(own.Arguments, "-o")))
+	check(err)
+	output := valueOf(entry.Arguments, "-o")
+	object, err := os.ReadFile(entry.in(work, output))
+	check(err)
+	// An object begins with its fingerprint, and has those of the packages it was compiled with. The linker accepts no
+	// others in their place, except where the object has zeros.
+	start := regexp.MustCompile(`\x00go1\d\dld`).FindIndex(program)
+	if start == nil || bytes.Count(object, program[start[1]:start[1]+8]) != 1 {
+		check(errors.New("the compiler's objects are of an unknown format"))
+	}
+	object = bytes.Replace(object, program[start[1]:start[1]+8], make([]byte, 8), 1)
+	link, err := os.ReadFile(noted(folder, "link"))
+	check(err)
+	file := filepath.Join(folder, "main.a")
+	check(os.WriteFile(file, object, 0o666))
+	check(os.WriteFile(noted(folder, "link"), bytes.ReplaceAll(link, []byte(output), []byte(file)), 0o666))
 }
 
 // The files of a folder in which a run is noted.
@@ -120,11 +176,11 @@ func build(folder string, arguments []string) bool {
 	}
 	// As the go command orders them: those of the program, then those of its tests.
 	sort.SliceStable(files, func(a, b int) bool { return !isTestFile(files[a]) && isTestFile(files[b]) })
-	own, isTest := "compile-main", false
-	if _, err := os.Stat(noted(folder, "compile-command-line-arguments")); err == nil {
-		own, isTest = "compile-command-line-arguments", true
+	compile, isTest := load(folder, "compile-"+ownPath)
+	link, ok := load(folder, "link")
+	if ok && !isTest {
+		compile, ok = load(folder, "compile-main")
 	}
-	compile, ok := load(folder, own)
 	if !ok {
 		return false
 	}
@@ -150,17 +206,18 @@ func build(folder string, arguments []string) bool {
 		return false
 	}
 	defer os.RemoveAll(work)
-	if !compile.repeat(work, files, nil, "") {
-		return false
+	for index, file := range files {
+		files[index] = "./" + file
 	}
 	if isTest {
-		entry, ok := load(folder, "compile-main")
-		if !ok || len(tests) == 0 || !entry.repeat(work, nil, tests, "") {
+		if len(tests) == 0 {
 			return false
 		}
+		list := filepath.Join(filepath.Dir(valueOf(compile.Arguments, "-o")), "tests.go")
+		compile.Files[list] = listing(tests)
+		files = append(files, compile.in(work, list))
 	}
-	link, ok := load(folder, "link")
-	return ok && link.repeat(work, nil, nil, valueOf(arguments, "-o"))
+	return compile.repeat(work, files, "") && link.repeat(work, nil, valueOf(arguments, "-o"))
 }
 
 func load(folder, name string) (run, bool) {
@@ -172,13 +229,10 @@ func load(folder, name string) (run, bool) {
 // A text of the go command, with another temporary folder.
 func (it run) in(work, text string) string { return strings.ReplaceAll(text, it.Work, work) }
 
-// Runs the tool again, with these source files instead of the practice's, these tests instead of its test, and this
-// output instead of one in the temporary folder.
-func (it run) repeat(work string, files, tests []string, output string) bool {
+// Runs the tool again, with these source files instead of the practice's, and this output instead of one in the
+// temporary folder.
+func (it run) repeat(work string, files []string, output string) bool {
 	for path, text := range it.Files {
-		if tests != nil {
-			text = withTests(text, tests)
-		}
 		path = it.in(work, path)
 		if os.MkdirAll(filepath.Dir(path), 0o777) != nil || os.WriteFile(path, []byte(it.in(work, text)), 0o666) != nil {
 			return false
@@ -190,9 +244,7 @@ func (it run) repeat(work string, files, tests []string, output string) bool {
 		case output != "" && index > 0 && it.Arguments[index-1] == "-o":
 			arguments = append(arguments, output)
 		case files != nil && strings.HasSuffix(argument, ".go"):
-			for _, file := range files {
-				arguments = append(arguments, "./"+file)
-			}
+			arguments = append(arguments, files...)
 			files = []string{}
 		default:
 			arguments = append(arguments, it.in(work, argument))
@@ -203,25 +255,20 @@ func (it run) repeat(work string, files, tests []string, output string) bool {
 	return command.Run() == nil
 }
 
-// The line of the practice's test, once for each of these.
-func withTests(text string, tests []string) string {
-	var lines []string
-	for _, line := range strings.Split(text, "\n") {
-		if !strings.Contains(line, practiceTest) {
-			lines = append(lines, line)
-			continue
-		}
-		for _, test := range tests {
-			lines = append(lines, strings.ReplaceAll(line, practiceTest, test))
-		}
+// A source file of the program's package that returns its tests, by names that no program has.
+func listing(tests []string) string {
+	text := "package main\n\nimport autocodegenTesting \"testing\"\n\n" +
+		"func " + listTests + "() []autocodegenTesting.InternalTest {\n\treturn []autocodegenTesting.InternalTest{\n"
+	for _, test := range tests {
+		text += "\t\t{\"" + test + "\", " + test + "},\n"
 	}
-	return strings.Join(lines, "\n")
+	return text + "\t}\n}\n"
 }
 
 func isTestFile(name string) bool { return strings.HasSuffix(name, "_test.go") }
 
 // The tests of a source file, and whether it is ordinary: one of package main that imports what is known, has no
-// directives, and no functions that `go test` treats in ways of their own.
+// directives, does not know of our function, and has no functions that `go test` treats in ways of their own.
 func read(file string, known map[string]bool) (tests []string, ordinary bool) {
 	source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 	if err != nil || source.Name.Name != "main" {
@@ -232,6 +279,11 @@ func read(file string, known map[string]bool) (tests []string, ordinary bool) {
 			if strings.HasPrefix(comment.Text, "//go:") || strings.Contains(comment.Text, "+build") {
 				return nil, false
 			}
+		}
+	}
+	for _, name := range source.Unresolved {
+		if name.Name == listTests {
+			return nil, false
 		}
 	}
 	for _, spec := range source.Imports {
