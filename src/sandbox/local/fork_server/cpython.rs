@@ -117,13 +117,13 @@ impl Cpython {
     /// # Safety
     /// Only in a child, made by the C library's `fork`, of the process that called [`Self::start`]; once.
     pub(in super::super) unsafe fn run(&self, tells: bool) -> i32 {
-        if !tells {
-            finalization::allow();
-        }
         // SAFETY: the caller's promise, and that of `start`.
         unsafe {
             (self.after_fork_child)();
             self.objects.name_main_thread();
+            if !tells {
+                finalization::keep_modules();
+            }
             (self.run_main)()
         }
     }
