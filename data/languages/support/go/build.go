@@ -80,20 +80,25 @@ func learn(goCommand, folder string, arguments []string) {
 	run(strings.ReplaceAll(string(text), practiceTest, "TestOther") + "\nvar Other int\n")
 	run(string(text), "-toolexec="+self+" record "+folder)
 	if arguments[0] == "test" {
-		compileEntry(folder)
+		err = compileEntry(folder)
 	}
-	if !build(folder, arguments) {
-		check(errors.New("what `go " + arguments[0] + "` did cannot be done again"))
+	if err == nil && !build(folder, arguments) {
+		err = errors.New("what `go " + arguments[0] + "` did cannot be done again")
+	}
+	if err != nil {
+		// A go command that works in a way of its own builds all programs itself.
+		os.Stderr.WriteString(err.Error() + "\n")
+		check(os.RemoveAll(folder))
 	}
 }
 
 // Compiles the `main` package that the go command makes of a program's tests, once for all programs: here it asks the
 // program for its tests, calling a function by its name. The linker is noted to take it.
-func compileEntry(folder string) {
+func compileEntry(folder string) error {
 	own, found := load(folder, "compile-"+ownPath)
 	entry, ok := load(folder, "compile-main")
 	if !found || !ok {
-		check(errors.New("`go test` compiled other packages than a program and its `main`"))
+		return errors.New("`go test` compiled other packages than a program and its `main`")
 	}
 	change := strings.NewReplacer(
 		`_test "`+ownPath+`"`, `_ "`+ownPath+`"; _ "unsafe"`,
@@ -110,7 +115,7 @@ func compileEntry(folder string) {
 	check(err)
 	defer os.RemoveAll(work)
 	if !own.repeat(work, nil, "") || !entry.repeat(work, nil, "") {
-		check(errors.New("the `main` of a program's tests does not compile"))
+		return errors.New("the `main` of a program's tests does not compile")
 	}
 	program, err := os.ReadFile(own.in(work, valueOf(own.Arguments, "-o")))
 	check(err)
@@ -121,14 +126,14 @@ func compileEntry(folder string) {
 	// others in their place, except where the object has zeros.
 	start := regexp.MustCompile(`\x00go1\d\dld`).FindIndex(program)
 	if start == nil || bytes.Count(object, program[start[1]:start[1]+8]) != 1 {
-		check(errors.New("the compiler's objects are of an unknown format"))
+		return errors.New("the compiler's objects are of an unknown format")
 	}
 	object = bytes.Replace(object, program[start[1]:start[1]+8], make([]byte, 8), 1)
 	link, err := os.ReadFile(noted(folder, "link"))
 	check(err)
 	file := filepath.Join(folder, "main.a")
 	check(os.WriteFile(file, object, 0o666))
-	check(os.WriteFile(noted(folder, "link"), bytes.ReplaceAll(link, []byte(output), []byte(file)), 0o666))
+	return os.WriteFile(noted(folder, "link"), bytes.ReplaceAll(link, []byte(output), []byte(file)), 0o666)
 }
 
 // The files of a folder in which a run is noted.
