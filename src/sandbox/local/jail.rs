@@ -18,7 +18,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, dup2_raw, read, setresgid, setresuid, setsid, write};
 use seccompiler::BpfProgram;
 
-use super::fork_server::{Cpython, is_telling};
+use super::fork_server::{Cpython, may_notice_end};
 use super::init::exit;
 use super::protocol::{Content, Interpreter, Order, Step};
 use super::sys;
@@ -206,7 +206,7 @@ impl<'a> Program<'a> {
             return Failure(format!("close descriptors: {error}"));
         }
         // SAFETY: this process is such a child, and has not run the interpreter before.
-        let code = unsafe { python.run(is_telling(self.files)) };
+        let code = unsafe { python.run(may_notice_end(self.files)) };
         // As the interpreter's own `main` ends: what the C library is to do at exit is done.
         std::process::exit(code)
     }

@@ -47,10 +47,6 @@ struct Objects {
     clear_error: unsafe extern "C" fn(),
 }
 
-/// `gc.unfreeze`, once objects are frozen; not owned by anybody else.
-static UNFREEZE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
-/// `PyObject_CallObject`.
-static CALL: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// `PyInit_gc`.
 static INIT_GC: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// How many times it was called.
@@ -111,17 +107,17 @@ impl Cpython {
         }
     }
 
-    /// Runs the program in a forked child; returns the exit code. `tells` is whether the program could tell that its
-    /// interpreter leaves things undone at its end.
+    /// Runs the program in a forked child; returns the exit code. `may_notice_end` is whether
+    /// the program may notice what its interpreter leaves undone at its end.
     ///
     /// # Safety
     /// Only in a child, made by the C library's `fork`, of the process that called [`Self::start`]; once.
-    pub(in super::super) unsafe fn run(&self, tells: bool) -> i32 {
+    pub(in super::super) unsafe fn run(&self, may_notice_end: bool) -> i32 {
         // SAFETY: the caller's promise, and that of `start`.
         unsafe {
             (self.after_fork_child)();
             self.objects.name_main_thread();
-            if !tells {
+            if !may_notice_end {
                 finalization::keep_modules();
             }
             (self.run_main)()
@@ -202,7 +198,6 @@ impl Objects {
                 untrack(object);
                 track(object);
             }
-            UNFREEZE.store(unfreeze, Ordering::Relaxed);
             let callbacks = attribute(gc, c"callbacks".as_ptr());
             if callbacks.is_null() {
                 return Err(Error::other("the interpreter's module gc has no callbacks"));
@@ -247,7 +242,6 @@ impl Objects {
 unsafe fn watch_gc(library: &Library) -> Result<()> {
     // SAFETY: the table is an array of entries that ends with one without a name; nobody else reads it yet.
     unsafe {
-        CALL.store(library.address(c"PyObject_CallObject")?, Ordering::Relaxed);
         let table: *const *mut BuiltIn = library.address(c"PyImport_Inittab")?.cast();
         let mut entry = *table;
         while !entry.is_null() && !(*entry).name.is_null() {
@@ -264,17 +258,12 @@ unsafe fn watch_gc(library: &Library) -> Result<()> {
 
 /// Makes the module `gc` for a program that imports it.
 unsafe extern "C" fn init_gc() -> Object {
-    let (unfreeze, call) = (UNFREEZE.swap(null_mut(), Ordering::Relaxed), CALL.load(Ordering::Relaxed));
     let init = INIT_GC.load(Ordering::Relaxed);
     INITS_OF_GC.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: both were stored by `watch_gc` from functions of these types before this one could be called; the
-    // interpreter calls it with the GIL held.
+    // SAFETY: it was stored by `watch_gc` from a function of this type before this one could be called; the interpreter
+    // calls it with the GIL held.
     unsafe {
-        if !unfreeze.is_null() {
-            finalization::give_up();
-            let call: unsafe extern "C" fn(Object, Object) -> Object = std::mem::transmute(call);
-            call(unfreeze, null_mut());
-        }
+        finalization::give_up();
         let init: InitModule = std::mem::transmute(init);
         init()
     }

@@ -2,17 +2,17 @@
 //!
 //! At its end CPython takes every module apart. In a forked child that has the kernel copy nearly all pages of the
 //! interpreter, which takes longer than most programs. So the modules that start-up has imported are kept from that end,
-//! if they are as the program found them and it has nothing that could tell: that is called, or writes, when its
-//! objects go. What is kept might hold such an object deep inside. All other programs end as ever: nothing of theirs is
-//! frozen then (see [`Cpython`](super::Cpython)), nothing kept.
+//! if they are as the program found them and its text has none of the words without which hardly anything of a program
+//! is called, or writes, when its objects go: what is kept might hold such an object deep inside. For all other programs
+//! everything is unfrozen first (see [`Cpython`](super::Cpython)), and they end as ever.
 //!
-//! The moment is the interpreter's last full garbage collection, which calls what is in `gc.callbacks`. A program that
-//! imports `gc` could see that; then there is nothing in there.
+//! The moment is the interpreter's last full garbage collection, when nothing of Python runs any more: the collector
+//! calls what is in `gc.callbacks`. A program that imports `gc` could see that; then there is nothing in there.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_long};
 use std::io::{Error, Result};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
@@ -23,8 +23,18 @@ use super::cpython::{Library, Object};
 /// What is the interpreter's own or the program's.
 const NOT_KEPT: [&CStr; 3] = [c"sys", c"builtins", c"__main__"];
 
-/// Words without which a program has no finalizers, no suspended code, and no streams of its own.
-const TELLING: [&str; 7] = ["__del__", "weakref", "yield", "async", "open", "IO", "Buffered"];
+/// Words of programs with finalizers, suspended code, streams of their own, warnings about what was not closed, or code
+/// that is not in their text.
+const NOTICING: [&str; 14] = [
+    "__del__", "weakref", "yield", "async", "open", "IO", "Buffered", "File", "file", "writer", "socket",
+    "warn", "exec", "eval",
+];
+
+/// What is set in `sys` when an exception has ended the program: it holds objects of the program's.
+const LAST: [&CStr; 3] = [c"last_traceback", c"last_value", c"last_exc"];
+/// Streams, and where they are as they were at first.
+const STREAMS: [[&CStr; 2]; 3] =
+    [[c"stdin", c"__stdin__"], [c"stdout", c"__stdout__"], [c"stderr", c"__stderr__"]];
 
 /// `PyMethodDef`.
 #[repr(C)]
@@ -42,14 +52,16 @@ unsafe impl Sync for Method {}
 const VARARGS: c_int = 1;
 
 static KEEP: Method =
-    Method { name: c"keep".as_ptr(), function: keep_unchanged, flags: VARARGS, documentation: null() };
+    Method { name: c"keep".as_ptr(), function: collecting, flags: VARARGS, documentation: null() };
 
-/// What [`keep_unchanged`] works with.
+/// What is needed at the end; made once and never freed.
 static STARTED: AtomicPtr<Started> = AtomicPtr::new(null_mut());
-/// The modules that the program has found; none of them is to be kept where the program could tell.
+/// Whether it is to end as ever.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+/// The modules to keep; none where the program may notice.
 static FOUND: Mutex<Option<Modules>> = Mutex::new(None);
 
-/// An interpreter that has started.
+/// An interpreter that has started. Its objects are owned.
 struct Started {
     /// `gc.callbacks`.
     callbacks: Object,
@@ -57,10 +69,18 @@ struct Started {
     unfreeze: Object,
     /// `sys.modules`.
     names: Object,
+    not_kept: [Object; 3],
     none: Object,
     booleans: [Object; 2],
+    /// The interpreter, of which there may be several in a process, and the one that was first.
+    interpreters: [unsafe extern "C" fn() -> *mut (); 2],
     is_finalizing: unsafe extern "C" fn() -> c_int,
+    /// The Python code that runs.
+    frame: unsafe extern "C" fn() -> Object,
+    of_sys: unsafe extern "C" fn(*const c_char) -> Object,
     item: unsafe extern "C" fn(Object, isize) -> Object,
+    entry: unsafe extern "C" fn(Object, *const c_char) -> Object,
+    long: unsafe extern "C" fn(Object) -> c_long,
     compare: unsafe extern "C" fn(Object, *const c_char) -> c_int,
     next: Next,
     dictionary_of: unsafe extern "C" fn(Object) -> Object,
@@ -68,29 +88,30 @@ struct Started {
     set: unsafe extern "C" fn(Object, Object, Object) -> c_int,
     own: unsafe extern "C" fn(Object),
     call: unsafe extern "C" fn(Object, Object) -> Object,
-    cut: unsafe extern "C" fn(Object, isize, isize, Object) -> c_int,
+    set_slice: unsafe extern "C" fn(Object, isize, isize, Object) -> c_int,
 }
 
 /// `PyDict_Next`.
 type Next = unsafe extern "C" fn(Object, *mut isize, *mut Object, *mut Object) -> c_int;
 
-/// The first of the modules in `sys.modules`, without looking at what they refer to.
+/// The first of the modules in `sys.modules`, without looking at what they refer to. What takes the address of something
+/// that went looks like it, and is kept with its module.
 #[derive(Clone, Copy, PartialEq)]
 struct Modules {
     count: usize,
-    /// Of their names, themselves and what is in them: FNV-1a, a word at a time.
+    /// Of the addresses of their names, themselves and what is in them: FNV-1a, a word at a time.
     hash: u64,
 }
 
-/// Whether a program of these files could tell how it ends.
-pub(in super::super) fn is_telling(files: &[(String, Content)]) -> bool {
+/// Whether a program of these files may notice how its interpreter ends.
+pub(in super::super) fn may_notice_end(files: &[(String, Content)]) -> bool {
     let has =
         |word: &&str| files.iter().any(|(_, Content(bytes))| memmem::find(bytes, word.as_bytes()).is_some());
-    TELLING.iter().any(has)
+    files.is_empty() || NOTICING.iter().any(has)
 }
 
 /// Prepares this interpreter's children for their end. `callbacks` is the list `gc.callbacks`, `unfreeze` the function
-/// `gc.unfreeze`, `names` the dictionary `sys.modules`.
+/// `gc.unfreeze`, both owned; `names` is the dictionary `sys.modules`.
 ///
 /// # Safety
 /// The interpreter `library` has started, and this thread holds the GIL.
@@ -105,22 +126,32 @@ pub(super) unsafe fn prepare(
         let append: unsafe extern "C" fn(Object, Object) -> c_int = library.get(c"PyList_Append")?;
         let function: unsafe extern "C" fn(*const Method, Object, Object) -> Object =
             library.get(c"PyCFunction_NewEx")?;
+        let entry: unsafe extern "C" fn(Object, *const c_char) -> Object =
+            library.get(c"PyDict_GetItemString")?;
+        let own: unsafe extern "C" fn(Object) = library.get(c"Py_IncRef")?;
+        own(names);
         let started = Box::new(Started {
             callbacks,
             unfreeze,
             names,
+            not_kept: NOT_KEPT.map(|name| entry(names, name.as_ptr())),
             none: library.address(c"_Py_NoneStruct")?,
             booleans: [library.address(c"_Py_FalseStruct")?, library.address(c"_Py_TrueStruct")?],
+            interpreters: [library.get(c"PyInterpreterState_Get")?, library.get(c"PyInterpreterState_Main")?],
             is_finalizing: library.get(c"_Py_IsFinalizing").or_else(|_| library.get(c"Py_IsFinalizing"))?,
+            frame: library.get(c"PyEval_GetFrame")?,
+            of_sys: library.get(c"PySys_GetObject")?,
             item: library.get(c"PyTuple_GetItem")?,
+            entry,
+            long: library.get(c"PyLong_AsLong")?,
             compare: library.get(c"PyUnicode_CompareWithASCIIString")?,
             next: library.get(c"PyDict_Next")?,
             dictionary_of: library.get(c"PyModule_GetDict")?,
             clear_error: library.get(c"PyErr_Clear")?,
             set: library.get(c"PyDict_SetItem")?,
-            own: library.get(c"Py_IncRef")?,
+            own,
             call: library.get(c"PyObject_CallObject")?,
-            cut: library.get(c"PyList_SetSlice")?,
+            set_slice: library.get(c"PyList_SetSlice")?,
         });
         STARTED.store(Box::into_raw(started), Ordering::Relaxed);
         match append(callbacks, function(&raw const KEEP, null_mut(), null_mut())) {
@@ -142,31 +173,33 @@ pub(super) unsafe fn keep_modules() {
     FOUND.lock().unwrap_or_else(PoisonError::into_inner).replace(found);
 }
 
-/// Takes the preparation back, as the program is about to see `gc`.
+/// Takes all of it back, as the program is about to see `gc`.
 ///
 /// # Safety
-/// The interpreter runs in this process, and this thread holds the GIL.
+/// An interpreter runs in this process, and this thread holds its GIL.
 pub(super) unsafe fn give_up() {
-    // SAFETY: the caller's promise; `prepare` made it and it is never freed. What is in the list nobody else has put
-    // there, as it is seen through `gc` only.
+    // SAFETY: the caller's promise; `prepare` made it, and it is never freed.
     unsafe {
-        if let Some(started) = STARTED.load(Ordering::Relaxed).as_ref() {
-            (started.cut)(started.callbacks, 0, isize::MAX, null_mut());
+        if let Some(started) = STARTED.load(Ordering::Relaxed).as_ref()
+            && started.is_first_interpreter()
+        {
+            started.end_as_ever();
         }
     }
 }
 
 /// What the garbage collector calls when it starts and stops.
-unsafe extern "C" fn keep_unchanged(_: Object, arguments: Object) -> Object {
+unsafe extern "C" fn collecting(_: Object, arguments: Object) -> Object {
     // SAFETY: `prepare` made it before the interpreter knew this function, and it is never freed; the interpreter holds
     // the GIL and calls with a tuple of a string and a dictionary.
     unsafe {
         let Some(started) = STARTED.load(Ordering::Relaxed).as_ref() else { return null_mut() };
-        if (started.is_finalizing)() != 0 {
+        let [phase, about] = [0, 1].map(|index| (started.item)(arguments, index));
+        if started.is_at_its_end(about) {
             let found = *FOUND.lock().unwrap_or_else(PoisonError::into_inner);
             match found {
-                Some(found) if started.modules(found.count) == found => {
-                    if started.is((started.item)(arguments, 0), c"stop") {
+                Some(found) if started.is_quiet() && started.modules(found.count) == found => {
+                    if (started.compare)(phase, c"stop".as_ptr()) == 0 {
                         started.keep(found.count);
                     }
                 }
@@ -178,21 +211,46 @@ unsafe extern "C" fn keep_unchanged(_: Object, arguments: Object) -> Object {
     }
 }
 
+/// All of these need the GIL.
 impl Started {
+    unsafe fn is_first_interpreter(&self) -> bool {
+        // SAFETY: the caller has the GIL.
+        let [this, first] = self.interpreters.map(|of| unsafe { of() });
+        this == first
+    }
+
+    /// Whether the collection that the dictionary `about` is about is the interpreter's last full one: on its way to
+    /// the end a program's own code may run, and cause others.
+    unsafe fn is_at_its_end(&self, about: Object) -> bool {
+        // SAFETY: the caller has the GIL.
+        unsafe {
+            if (self.is_finalizing)() == 0 || !self.is_first_interpreter() || !(self.frame)().is_null() {
+                return false;
+            }
+            let generation = (self.entry)(about, c"generation".as_ptr());
+            !generation.is_null() && (self.long)(generation) == 2
+        }
+    }
+
+    /// Whether `sys` holds nothing of the program's that ends before the modules do.
+    unsafe fn is_quiet(&self) -> bool {
+        // SAFETY: the caller has the GIL.
+        let of_sys = |name: &CStr| unsafe { (self.of_sys)(name.as_ptr()) };
+        LAST.iter().all(|name| of_sys(name).is_null() || of_sys(name) == self.none)
+            && STREAMS.iter().all(|[now, first]| of_sys(now) == of_sys(first))
+    }
+
     /// The first `most` modules.
-    ///
-    /// # Safety
-    /// This thread holds the GIL.
     unsafe fn modules(&self, most: usize) -> Modules {
         let mut modules = Modules { count: 0, hash: 0xcbf2_9ce4_8422_2325 };
         let mut add = |word: Object| {
             modules.hash = (modules.hash ^ word.addr() as u64).wrapping_mul(0x0100_0000_01b3);
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller has the GIL; `sys.modules` is a dictionary.
         unsafe {
             for (name, module) in self.entries(self.names).take(most) {
                 [name, module].into_iter().for_each(&mut add);
-                for (key, value) in self.contents(name, module) {
+                for (key, value) in self.contents(module) {
                     add(key);
                     // One may become the other: `threading` notes so that the end has begun.
                     if !self.booleans.contains(&value) {
@@ -206,76 +264,58 @@ impl Started {
     }
 
     /// Has the interpreter leave the first `count` modules as they are.
-    ///
-    /// # Safety
-    /// The interpreter is at its end, and this thread holds the GIL.
     unsafe fn keep(&self, count: usize) {
-        // SAFETY: the caller's promise. The interpreter itself sets each name to None before it takes any module apart;
-        // that is no change of the dictionary's keys.
+        // SAFETY: the caller has the GIL. Other values are no change of a dictionary's keys; these are what the
+        // interpreter itself sets next.
         unsafe {
             for (name, module) in self.entries(self.names).take(count) {
-                if self.is_kept(name) {
+                if !self.not_kept.contains(&module) {
                     (self.own)(module);
                     (self.set)(self.names, name, self.none);
                 }
             }
+            self.forget_callbacks();
         }
     }
 
-    /// Has the interpreter end as it would have without any of this.
-    ///
-    /// # Safety
-    /// The interpreter is at its end, and this thread holds the GIL.
+    /// Has the interpreter end as it would have without any of this. Whatever it freezes itself from now on stays so.
     unsafe fn end_as_ever(&self) {
-        // SAFETY: the caller's promise.
+        if GIVEN_UP.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // SAFETY: the caller has the GIL.
         unsafe {
-            (self.cut)(self.callbacks, 0, isize::MAX, null_mut());
+            self.forget_callbacks();
             (self.call)(self.unfreeze, null_mut());
         }
     }
 
+    /// Nobody else has put anything there: it is seen through `gc` only.
+    unsafe fn forget_callbacks(&self) {
+        // SAFETY: the caller has the GIL. The collector keeps what it calls alive, and looks at the length each time.
+        unsafe { (self.set_slice)(self.callbacks, 0, isize::MAX, null_mut()) };
+    }
+
     /// What is in a module; nothing for what is not kept, or is something else in the place of a module.
-    ///
-    /// # Safety
-    /// As for [`Self::entries`]; `name` is a string.
-    unsafe fn contents(&self, name: Object, module: Object) -> impl Iterator<Item = (Object, Object)> {
-        // SAFETY: the caller's promise.
+    unsafe fn contents(&self, module: Object) -> impl Iterator<Item = (Object, Object)> {
+        // SAFETY: the caller has the GIL.
         unsafe {
             let dictionary = (self.dictionary_of)(module);
             if dictionary.is_null() {
                 (self.clear_error)();
             }
-            let looks = !dictionary.is_null() && self.is_kept(name);
+            let looks = !dictionary.is_null() && !self.not_kept.contains(&module);
             looks.then(|| self.entries(dictionary)).into_iter().flatten()
         }
     }
 
-    /// Keys and values of a dictionary, borrowed.
-    ///
-    /// # Safety
-    /// `dictionary` is one whose keys stay the same meanwhile, and this thread holds the GIL.
+    /// Keys and values of a dictionary whose keys stay the same meanwhile, borrowed.
     unsafe fn entries(&self, dictionary: Object) -> impl Iterator<Item = (Object, Object)> {
         let (mut position, mut key, mut value) = (0, null_mut(), null_mut());
         std::iter::from_fn(move || {
-            // SAFETY: the caller's promise; the places live during the call.
+            // SAFETY: the caller has the GIL; the places live during the call.
             let found = unsafe { (self.next)(dictionary, &raw mut position, &raw mut key, &raw mut value) };
             (found != 0).then_some((key, value))
         })
-    }
-
-    /// # Safety
-    /// As for [`Self::is`].
-    unsafe fn is_kept(&self, name: Object) -> bool {
-        // SAFETY: the caller's promise.
-        NOT_KEPT.iter().all(|other| unsafe { !self.is(name, other) })
-    }
-
-    /// Whether a string is this one.
-    ///
-    /// # Safety
-    /// `string` is one, and this thread holds the GIL.
-    unsafe fn is(&self, string: Object, other: &CStr) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { (self.compare)(string, other.as_ptr()) == 0 }
     }
 }

@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 pub(super) use cpython::Cpython;
-pub(super) use finalization::is_telling;
+pub(super) use finalization::may_notice_end;
 pub(super) use process::serve;
 
 use super::jail::STACK_BYTES;
