@@ -95,11 +95,12 @@ async fn soak(count: usize) {
         _ => &cheap[(n.wrapping_mul(0x9e37_79b9) >> 7) % cheap.len()],
     };
 
-    let (started, launcher) = (Instant::now(), sandbox.launcher_pid());
+    let launcher = sandbox.launcher_pid();
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
     let mut wrong = Vec::new();
-    let mut early = None;
+    let (mut seconds, mut footprints) = (0.0, Vec::new());
     for range in [0..count / 10, count / 10..count] {
+        let started = Instant::now();
         let mut answers = stream::iter(range)
             .map(|n| {
                 let (known, sandbox) = (pick(n), &sandbox);
@@ -120,10 +121,10 @@ async fn soak(count: usize) {
             };
             *outcomes.entry(what).or_default() += 1;
         }
-        early.get_or_insert(footprint(&sandbox).await);
+        seconds += started.elapsed().as_secs_f64();
+        footprints.push(footprint(&sandbox).await);
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let (early, late) = (early.unwrap(), footprint(&sandbox).await);
+    let (late, early) = (footprints.pop().unwrap(), footprints.pop().unwrap());
     println!("{count} jobs in {seconds:.0} s: {:.1}/s", count as f64 / seconds);
     println!("{outcomes:?}");
     println!("after {}: {early:?}\nafter {count}: {late:?}", count / 10);
