@@ -39,12 +39,13 @@ pub(in super::super) struct Cpython {
 }
 
 /// What is needed to call into modules.
-struct Objects {
-    modules: unsafe extern "C" fn() -> Object,
-    find: unsafe extern "C" fn(Object, *const c_char) -> Object,
+#[derive(Clone, Copy)]
+pub(super) struct Objects {
+    pub(super) modules: unsafe extern "C" fn() -> Object,
+    pub(super) find: unsafe extern "C" fn(Object, *const c_char) -> Object,
     attribute: unsafe extern "C" fn(Object, *const c_char) -> Object,
-    call: unsafe extern "C" fn(Object, Object) -> Object,
-    clear_error: unsafe extern "C" fn(),
+    pub(super) call: unsafe extern "C" fn(Object, Object) -> Object,
+    pub(super) clear_error: unsafe extern "C" fn(),
 }
 
 /// `PyInit_gc`.
@@ -107,8 +108,8 @@ impl Cpython {
         }
     }
 
-    /// Runs the program in a forked child; returns the exit code. `may_notice_end` is whether
-    /// the program may notice what its interpreter leaves undone at its end.
+    /// Runs the program in a forked child; returns the exit code. `may_notice_end` is whether the program may notice
+    /// what its interpreter leaves undone at its end.
     ///
     /// # Safety
     /// Only in a child, made by the C library's `fork`, of the process that called [`Self::start`]; once.
@@ -202,7 +203,7 @@ impl Objects {
             if callbacks.is_null() {
                 return Err(Error::other("the interpreter's module gc has no callbacks"));
             }
-            finalization::prepare(library, callbacks, unfreeze, modules())
+            finalization::prepare(library, *self, callbacks, unfreeze)
         }
     }
 

@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use memchr::memmem;
 
 use super::super::protocol::Content;
-use super::cpython::{Library, Object};
+use super::cpython::{Library, Object, Objects};
 
 /// What is the interpreter's own or the program's.
 const NOT_KEPT: [&CStr; 3] = [c"sys", c"builtins", c"__main__"];
@@ -51,8 +51,8 @@ unsafe impl Sync for Method {}
 /// `METH_VARARGS`.
 const VARARGS: c_int = 1;
 
-static KEEP: Method =
-    Method { name: c"keep".as_ptr(), function: collecting, flags: VARARGS, documentation: null() };
+static COLLECTING: Method =
+    Method { name: c"collecting".as_ptr(), function: collecting, flags: VARARGS, documentation: null() };
 
 /// What is needed at the end; made once and never freed.
 static STARTED: AtomicPtr<Started> = AtomicPtr::new(null_mut());
@@ -63,6 +63,7 @@ static FOUND: Mutex<Option<Modules>> = Mutex::new(None);
 
 /// An interpreter that has started. Its objects are owned.
 struct Started {
+    objects: Objects,
     /// `gc.callbacks`.
     callbacks: Object,
     /// `gc.unfreeze`.
@@ -79,15 +80,12 @@ struct Started {
     frame: unsafe extern "C" fn() -> Object,
     of_sys: unsafe extern "C" fn(*const c_char) -> Object,
     item: unsafe extern "C" fn(Object, isize) -> Object,
-    entry: unsafe extern "C" fn(Object, *const c_char) -> Object,
     long: unsafe extern "C" fn(Object) -> c_long,
     compare: unsafe extern "C" fn(Object, *const c_char) -> c_int,
     next: Next,
     dictionary_of: unsafe extern "C" fn(Object) -> Object,
-    clear_error: unsafe extern "C" fn(),
     set: unsafe extern "C" fn(Object, Object, Object) -> c_int,
     own: unsafe extern "C" fn(Object),
-    call: unsafe extern "C" fn(Object, Object) -> Object,
     set_slice: unsafe extern "C" fn(Object, isize, isize, Object) -> c_int,
 }
 
@@ -111,30 +109,30 @@ pub(in super::super) fn may_notice_end(files: &[(String, Content)]) -> bool {
 }
 
 /// Prepares this interpreter's children for their end. `callbacks` is the list `gc.callbacks`, `unfreeze` the function
-/// `gc.unfreeze`, both owned; `names` is the dictionary `sys.modules`.
+/// `gc.unfreeze`, both owned.
 ///
 /// # Safety
 /// The interpreter `library` has started, and this thread holds the GIL.
 pub(super) unsafe fn prepare(
     library: &Library,
+    objects: Objects,
     callbacks: Object,
     unfreeze: Object,
-    names: Object,
 ) -> Result<()> {
     // SAFETY: the caller's promise; these are the functions' documented types.
     unsafe {
         let append: unsafe extern "C" fn(Object, Object) -> c_int = library.get(c"PyList_Append")?;
         let function: unsafe extern "C" fn(*const Method, Object, Object) -> Object =
             library.get(c"PyCFunction_NewEx")?;
-        let entry: unsafe extern "C" fn(Object, *const c_char) -> Object =
-            library.get(c"PyDict_GetItemString")?;
         let own: unsafe extern "C" fn(Object) = library.get(c"Py_IncRef")?;
+        let names = (objects.modules)();
         own(names);
         let started = Box::new(Started {
+            objects,
             callbacks,
             unfreeze,
             names,
-            not_kept: NOT_KEPT.map(|name| entry(names, name.as_ptr())),
+            not_kept: NOT_KEPT.map(|name| (objects.find)(names, name.as_ptr())),
             none: library.address(c"_Py_NoneStruct")?,
             booleans: [library.address(c"_Py_FalseStruct")?, library.address(c"_Py_TrueStruct")?],
             interpreters: [library.get(c"PyInterpreterState_Get")?, library.get(c"PyInterpreterState_Main")?],
@@ -142,19 +140,16 @@ pub(super) unsafe fn prepare(
             frame: library.get(c"PyEval_GetFrame")?,
             of_sys: library.get(c"PySys_GetObject")?,
             item: library.get(c"PyTuple_GetItem")?,
-            entry,
             long: library.get(c"PyLong_AsLong")?,
             compare: library.get(c"PyUnicode_CompareWithASCIIString")?,
             next: library.get(c"PyDict_Next")?,
             dictionary_of: library.get(c"PyModule_GetDict")?,
-            clear_error: library.get(c"PyErr_Clear")?,
             set: library.get(c"PyDict_SetItem")?,
             own,
-            call: library.get(c"PyObject_CallObject")?,
             set_slice: library.get(c"PyList_SetSlice")?,
         });
         STARTED.store(Box::into_raw(started), Ordering::Relaxed);
-        match append(callbacks, function(&raw const KEEP, null_mut(), null_mut())) {
+        match append(callbacks, function(&raw const COLLECTING, null_mut(), null_mut())) {
             0 => Ok(()),
             _ => Err(Error::other("gc.callbacks cannot be added to")),
         }
@@ -227,7 +222,7 @@ impl Started {
             if (self.is_finalizing)() == 0 || !self.is_first_interpreter() || !(self.frame)().is_null() {
                 return false;
             }
-            let generation = (self.entry)(about, c"generation".as_ptr());
+            let generation = (self.objects.find)(about, c"generation".as_ptr());
             !generation.is_null() && (self.long)(generation) == 2
         }
     }
@@ -286,7 +281,7 @@ impl Started {
         // SAFETY: the caller has the GIL.
         unsafe {
             self.forget_callbacks();
-            (self.call)(self.unfreeze, null_mut());
+            (self.objects.call)(self.unfreeze, null_mut());
         }
     }
 
@@ -302,7 +297,7 @@ impl Started {
         unsafe {
             let dictionary = (self.dictionary_of)(module);
             if dictionary.is_null() {
-                (self.clear_error)();
+                (self.objects.clear_error)();
             }
             let looks = !dictionary.is_null() && !self.not_kept.contains(&module);
             looks.then(|| self.entries(dictionary)).into_iter().flatten()
