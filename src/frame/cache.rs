@@ -28,6 +28,7 @@ pub use self::store::{Group, Pruned, groups, prune};
 use crate::error::{Error, Result};
 use crate::frame::journal::{Journal, SegmentLimits};
 use crate::frame::key::Key;
+use crate::frame::lock::Lock;
 
 /// Size cap unless another is asked for, bytes.
 pub const DEFAULT_MAX_BYTES: u64 = 10 << 30;
@@ -49,7 +50,7 @@ pub struct Cache {
     root: PathBuf,
     max_bytes: u64,
     own: Journal,
-    _lock: File,
+    _lock: Lock,
     others: Vec<Journal>,
     /// Bytes appended since the size was last looked at.
     unchecked: AtomicU64,

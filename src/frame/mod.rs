@@ -12,6 +12,7 @@ pub mod journal;
 pub mod json_object;
 pub mod key;
 pub(crate) mod lines;
+mod lock;
 pub mod part;
 pub mod recorded;
 pub mod records;

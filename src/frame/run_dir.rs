@@ -15,8 +15,8 @@
 //! report.html                                  the page that `report` wrote last
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::frame::atomic;
+use crate::frame::lock::Lock;
 
 const RUN_FILE: &str = "run.json";
 const LOCK_FILE: &str = "run.lock";
@@ -32,8 +33,7 @@ const LOCK_FILE: &str = "run.lock";
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
-    /// The lock is on the open file: the kernel lets go of it when the process dies, however it dies.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 impl RunDir {
@@ -235,30 +235,24 @@ fn is_empty(path: &Path) -> Result<bool> {
     Ok(entries.next().is_none())
 }
 
-fn lock(root: &Path) -> Result<File> {
+fn lock(root: &Path) -> Result<Lock> {
     let path = root.join(LOCK_FILE);
     let failed = |error| Error::io("lock", &path, error);
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            file.read_to_string(&mut pid).map_err(failed)?;
-            let owner = match pid.trim() {
-                // It has the lock and has not yet said who it is.
-                "" => "another process".to_owned(),
-                pid => format!("process {pid}"),
-            };
-            return Err(Error::usage(format!("the run {} is open in {owner}", root.display()))
-                .hint("wait for that process or stop it, or give another --out"));
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
+    let Some(lock) = Lock::try_take(&path)? else {
+        let pid = fs::read_to_string(&path).map_err(failed)?;
+        let owner = match pid.trim() {
+            // It has the lock and has not yet said who it is.
+            "" => "another process".to_owned(),
+            pid => format!("process {pid}"),
+        };
+        return Err(Error::usage(format!("the run {} is open in {owner}", root.display()))
+            .hint("wait for that process or stop it, or give another --out"));
+    };
     // For the message above; whoever finds the file unlocked ignores what it says.
+    let mut file = lock.file();
     file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(file)
+    Ok(lock)
 }
 
 /// `stage`, if it can be the name of a directory: it comes from a pipeline file.

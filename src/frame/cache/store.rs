@@ -1,6 +1,6 @@
 //! The cache's files: what there is, and what goes when it is too much.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -9,6 +9,7 @@ use super::About;
 use crate::error::{Error, Result};
 use crate::frame::atomic;
 use crate::frame::journal::Journal;
+use crate::frame::lock::Lock;
 
 /// The replies of one model at one endpoint.
 #[derive(Debug, Clone)]
@@ -112,7 +113,7 @@ pub(super) fn journals(group: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// A journal that did not exist before, held by this process.
-pub(super) fn new_journal(group: &Path) -> Result<(PathBuf, File)> {
+pub(super) fn new_journal(group: &Path) -> Result<(PathBuf, Lock)> {
     for number in 0_u32.. {
         let dir = group.join(number.to_string());
         match fs::create_dir(&dir) {
@@ -128,16 +129,9 @@ pub(super) fn new_journal(group: &Path) -> Result<(PathBuf, File)> {
     Err(Error::environment(format!("{} is full of journals", group.display())))
 }
 
-/// Takes the lock of a journal; `None` when another process has it. The kernel lets go of it with the process.
-pub(super) fn try_lock(journal: &Path) -> Result<Option<File>> {
-    let path = journal.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|error| Error::io("lock", &path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path, error)),
-    }
+/// Takes the lock of a journal; `None` when another process has it.
+pub(super) fn try_lock(journal: &Path) -> Result<Option<Lock>> {
+    Lock::try_take(&journal.join("lock"))
 }
 
 /// Writes down whose replies `group` has, unless that is known.
