@@ -19,9 +19,10 @@ fn autocodegen(path: &str) -> Command {
 
 /// An executable script.
 fn script(directory: &Path, name: &str, text: &str) {
-    let path = directory.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let draft = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&draft, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+    common::copy_executable(draft.path(), directory.join(name));
 }
 
 fn json(bytes: &[u8]) -> Value {

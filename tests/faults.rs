@@ -119,7 +119,7 @@ impl Victim {
         };
         let shell_folder = tempfile::tempdir_in("/usr/local").unwrap();
         let shell = shell_folder.path().join("bash");
-        fs::copy("/bin/bash", &shell).unwrap();
+        common::copy_executable("/bin/bash", &shell);
         let text = fs::read_to_string("data/languages/shell.toml").unwrap();
         let text = text.replace("\"{bash}\"", &format!("{:?}", shell.display().to_string()));
         let language = Language::parse("shell.toml", &text).unwrap();

@@ -125,7 +125,7 @@ impl Place {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_autocodegen"), folder.path().join("autocodegen")).unwrap();
+        common::copy_executable(env!("CARGO_BIN_EXE_autocodegen"), folder.path().join("autocodegen"));
         fs::create_dir(folder.path().join("home")).unwrap();
         for (name, mode) in [("", 0o755), ("home", 0o777)] {
             fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
@@ -252,7 +252,7 @@ async fn reduced_toolchains_of_root_alone_are_refused() {
     let language = "hidden";
     let Some(place) = Place::new("reduced, toolchain of root", false) else { return };
     let program = place.folder.path().join("home/program");
-    fs::copy("/bin/true", &program).unwrap();
+    common::copy_executable("/bin/true", &program);
     fs::set_permissions(place.folder.path().join("home"), fs::Permissions::from_mode(0o700)).unwrap();
     let text = format!(
         r#"

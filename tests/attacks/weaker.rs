@@ -123,7 +123,7 @@ fn as_nobody(test: &str, arguments: &[&str], source: &str) -> Option<Output> {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let binary = folder.path().join("autocodegen");
-    fs::copy(env!("CARGO_BIN_EXE_autocodegen"), &binary).unwrap();
+    common::copy_executable(env!("CARGO_BIN_EXE_autocodegen"), &binary);
     let program = folder.path().join("test.sh");
     fs::write(&program, source).unwrap();
     let output = Command::new("setpriv")

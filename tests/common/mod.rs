@@ -16,6 +16,13 @@ pub fn skip(test: &str, why: &str) {
     eprintln!("SKIPPED: {test}: {why}");
 }
 
+/// Copies a file that is to be executed. Another process does it: a child that some other test starts has a copy of
+/// every open file until its exec, and what is open for writing anywhere cannot be executed ("text file busy").
+pub fn copy_executable(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let copied = Command::new("cp").arg(from.as_ref()).arg(to.as_ref()).status();
+    assert!(copied.as_ref().is_ok_and(|status| status.success()), "{copied:?}");
+}
+
 /// A small disk: a tmpfs of 1 MiB at a directory, unmounted on drop.
 pub struct SmallDisk(PathBuf);
 
