@@ -212,9 +212,8 @@ fn exec_refuses_bad_input() {
 
 #[test]
 fn exec_at_a_service_that_is_down_is_an_environment_error() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let (_socket, closed) = common::closed_port();
+    let url = format!("http://{closed}");
     let output = autocodegen(&real_path())
         .args(["sandbox", "exec", "--sandbox", &url, "--language", "py", "-"])
         .write_stdin("print(1)")

@@ -1,6 +1,8 @@
 //! The client of sandbox services, against scripted services on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod common;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -233,10 +235,8 @@ async fn services_take_turns_and_a_failing_one_rests() {
 
 #[tokio::test]
 async fn nobody_listening_is_a_fault_to_retry() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let fault = RemoteSandbox::new(&[url], None).unwrap().run(&job()).await.unwrap_err();
+    let (_socket, closed) = common::closed_port();
+    let fault = RemoteSandbox::new(&[format!("http://{closed}")], None).unwrap().run(&job()).await.unwrap_err();
     assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "unreachable"));
 }
 

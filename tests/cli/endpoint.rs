@@ -73,7 +73,7 @@ fn an_endpoint_that_refuses_the_first_request_stops_the_run() {
 #[test]
 fn an_endpoint_that_is_not_there_is_told() {
     let place = Place::new();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_socket, closed) = common::closed_port();
     let args = format!("run ask.toml --seeds seeds.jsonl --out r --model m --base-url http://{closed}/v1");
     place.run(&args).says(3, &["cannot connect", "check the base URL"]);
 }
@@ -125,7 +125,7 @@ fn a_finished_run_needs_no_endpoint() {
     let place = Place::new();
     let run = "run ask.toml --seeds seeds.jsonl --out r";
     place.ask(&willing(), run).says(0, &[]);
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_socket, closed) = common::closed_port();
     let gone = format!("{run} --model m --base-url http://{closed}/v1");
     place.run(&gone).says(0, &[]);
     // Other settings, other replies: now there is something to ask.

@@ -1,11 +1,13 @@
 //! What several test files share.
 #![allow(dead_code)]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use autocodegen::frame::records::{json_lines, read_records};
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 /// Says on stderr that a test did not run, and why. With `AUTOCODEGEN_REQUIRE=1` that is a failure.
 pub fn skip(test: &str, why: &str) {
@@ -21,6 +23,15 @@ pub fn skip(test: &str, why: &str) {
 pub fn copy_executable(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     let copied = Command::new("cp").arg(from.as_ref()).arg(to.as_ref()).status();
     assert!(copied.as_ref().is_ok_and(|status| status.success()), "{copied:?}");
+}
+
+/// An address on which nobody listens: it belongs to this socket, which does not either. The address of a listener
+/// that is gone may be the next one's.
+pub fn closed_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// A small disk: a tmpfs of 1 MiB at a directory, unmounted on drop.

@@ -1,6 +1,8 @@
 //! The pool of endpoints against loopback servers that limit, lie, break and come back: every call is answered, once.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod server;
 
 use std::collections::BTreeMap;
@@ -170,7 +172,7 @@ async fn one_bad_endpoint_of_two_loses_nothing() {
     });
     futures::future::join_all(runs).await;
     // Nobody listens at all.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_socket, closed) = common::closed_port();
     let good = serve(MS, |_, _| Act::Answer).await;
     let (results, pool) =
         ask(pool_of(&[&format!("http://{closed}/v1"), &good.base_url], 8, 600 * LATE), 60, 1).await;
@@ -344,7 +346,7 @@ async fn a_prompt_is_too_long_only_when_every_endpoint_says_so() {
     assert!(refused.output.contains("400"), "{refused:?}");
 
     // The other one is down, and might have taken it.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_socket, closed) = common::closed_port();
     let pool = pool_of(&[&short.base_url, &format!("http://{closed}/v1")], 4, LATE);
     let fault = pool.ask(&request(1)).await.unwrap_err();
     assert_eq!(fault.recovery, Recovery::Retry);

@@ -21,11 +21,20 @@ fn cpp_takes_precompiled_headers_that_the_program_starts_with() {
         at.map(|at| compile[at + 1].clone()).unwrap_or_default()
     };
     let main = "int main() {}";
-    assert_eq!(include_of(&format!("// text\n# include <bits/stdc++.h>\n{main}")), "{warm}/everything.h");
-    assert_eq!(
-        include_of(&format!("#include <map>\n#include <bits/stdc++.h>\n{main}")),
-        "{warm}/everything.h"
-    );
+    assert_eq!(include_of(&format!("// text\n# include <bits/stdc++.h>\n{main}")), "{warm}/usual.h");
+    assert_eq!(include_of(&format!("#include <map>\n#include <bits/stdc++.h>\n{main}")), "{warm}/usual.h");
+    for tells in [
+        "std::future<int> f;",
+        "#include <filesystem>",
+        "auto s = \"async\";",
+        "#define JOIN(a, b) a##b\nJOIN(fut, ure)<int> f;",
+        "fut\\\nure<int> f;",
+        "#include <llvm/Support/ThreadPool.h>",
+        "#if __has_include(<boost/any.hpp>)\n#endif",
+    ] {
+        let source = format!("#include <bits/stdc++.h>\nusing namespace std;\n{tells}\n{main}");
+        assert_eq!(include_of(&source), "{warm}/everything.h", "{tells}");
+    }
     assert_eq!(
         include_of(&format!("#include <vector>\n#include <string>\n#include <iostream>\n{main}")),
         "{warm}/containers.h"

@@ -31,19 +31,44 @@ fn whole(source: &str) -> Program {
     program(source.to_owned())
 }
 
+/// All headers of the standard library in one.
+const EVERYTHING: &str = "bits/stdc++.h";
+
 /// Sets of headers that are precompiled: the variant of the language file, and what it includes.
-const PRECOMPILED: [(&str, &[&str]); 3] = [
-    ("everything", &["bits/stdc++.h"]),
+const PRECOMPILED: [(&str, &[&str]); 4] = [
+    ("usual", &[EVERYTHING]),
+    ("everything", &[EVERYTHING]),
     ("containers", &["iostream", "string", "vector"]),
     ("streams", &["iostream"]),
 ];
+
+/// What a program has to say, in part at least, that can tell whether `<future>` and `<filesystem>` are among its
+/// headers. The names of the latter are in the namespace `filesystem`; those of the former that do not contain
+/// `future` are `async`, `launch`, `packaged_task` and `promise`.
+const RARE: [&str; 6] = ["filesystem", "future", "async", "launch", "packaged_task", "promise"];
+
+/// What such a word can be put together with: pasted tokens, and a line that goes on in the next one, with space before
+/// its end or not.
+const JOINTS: [&str; 6] = ["##", "%:", "\\\n", "\\\r", "\\ ", "\\\t"];
 
 /// `source`, to be compiled with those precompiled headers that it includes anyway, before all else.
 fn program(source: String) -> Program {
     let headers = leading_headers(&source);
     let fits = |wanted: &&[&str]| wanted.iter().all(|header| headers.iter().any(|known| known == header));
-    let variant = PRECOMPILED.iter().find(|(_, wanted)| fits(wanted)).map(|(variant, _)| *variant);
+    let mut sets = PRECOMPILED.iter().filter(|(_, wanted)| fits(wanted)).map(|(variant, _)| *variant);
+    let variant = sets.find(|variant| *variant != "usual" || is_usual(&source));
     Program { source, variant, ..Program::default() }
+}
+
+/// Whether nothing in `source` can tell if it has `<future>` and `<filesystem>`, which cost a quarter of compiling it.
+fn is_usual(source: &str) -> bool {
+    // Those that are in folders may be of other libraries, and include what they like.
+    let is_foreign = |token: &Token<'_>| {
+        let words: String = token.text.split_whitespace().collect();
+        words.contains("include") && words.contains('/') && words != format!("#include<{EVERYTHING}>")
+    };
+    !RARE.iter().chain(&JOINTS).any(|part| source.contains(part))
+        && !lex(source, &SYNTAX).iter().any(|token| token.kind == Kind::Directive && is_foreign(token))
 }
 
 /// The standard headers that `source` starts with: nothing stands before or between them that could change what they
