@@ -236,7 +236,8 @@ async fn services_take_turns_and_a_failing_one_rests() {
 #[tokio::test]
 async fn nobody_listening_is_a_fault_to_retry() {
     let (_socket, closed) = common::closed_port();
-    let fault = RemoteSandbox::new(&[format!("http://{closed}")], None).unwrap().run(&job()).await.unwrap_err();
+    let fault =
+        RemoteSandbox::new(&[format!("http://{closed}")], None).unwrap().run(&job()).await.unwrap_err();
     assert_eq!((fault.recovery, fault.cause), (Recovery::Retry, "unreachable"));
 }
 

@@ -30,6 +30,7 @@ fn cpp_takes_precompiled_headers_that_the_program_starts_with() {
         "#define JOIN(a, b) a##b\nJOIN(fut, ure)<int> f;",
         "fut\\\nure<int> f;",
         "#include <llvm/Support/ThreadPool.h>",
+        "#import <toml.hpp>",
         "#if __has_include(<boost/any.hpp>)\n#endif",
     ] {
         let source = format!("#include <bits/stdc++.h>\nusing namespace std;\n{tells}\n{main}");

@@ -44,8 +44,8 @@ const PRECOMPILED: [(&str, &[&str]); 4] = [
 
 /// What a program has to say, in part at least, that can tell whether `<future>` and `<filesystem>` are among its
 /// headers. The names of the latter are in the namespace `filesystem`; those of the former that do not contain
-/// `future` are `async`, `launch`, `packaged_task` and `promise`.
-const RARE: [&str; 6] = ["filesystem", "future", "async", "launch", "packaged_task", "promise"];
+/// `future` are `async`, `launch`, `packaged_task` and `promise`. `typeid` tells how many unnamed types came before.
+const RARE: [&str; 7] = ["filesystem", "future", "async", "launch", "packaged_task", "promise", "typeid"];
 
 /// What such a word can be put together with: pasted tokens, and a line that goes on in the next one, with space before
 /// its end or not.
@@ -62,10 +62,12 @@ fn program(source: String) -> Program {
 
 /// Whether nothing in `source` can tell if it has `<future>` and `<filesystem>`, which cost a quarter of compiling it.
 fn is_usual(source: &str) -> bool {
-    // Those that are in folders may be of other libraries, and include what they like.
+    // Headers of other libraries include what they like: those that are in folders, or named as C++ headers often are.
     let is_foreign = |token: &Token<'_>| {
         let words: String = token.text.split_whitespace().collect();
-        words.contains("include") && words.contains('/') && words != format!("#include<{EVERYTHING}>")
+        ["include", "import"].iter().any(|word| words.contains(word))
+            && ["/", "\"", ".hh", ".hpp", ".hxx"].iter().any(|part| words.contains(part))
+            && words != format!("#include<{EVERYTHING}>")
     };
     !RARE.iter().chain(&JOINTS).any(|part| source.contains(part))
         && !lex(source, &SYNTAX).iter().any(|token| token.kind == Kind::Directive && is_foreign(token))
