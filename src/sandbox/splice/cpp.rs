@@ -6,7 +6,7 @@ use super::append::join;
 use super::lex::{Backtick, Kind, Syntax, Token, closing, lex, without};
 use super::{Program, Splicer};
 
-pub(super) const SPLICER: Splicer = Splicer { name: "cpp", values: &[], splice, whole };
+pub(super) const SPLICER: Splicer = Splicer { name: "cpp", values: &["headers"], splice, whole };
 
 const SYNTAX: Syntax = Syntax {
     text_blocks: false,
@@ -31,13 +31,9 @@ fn whole(source: &str) -> Program {
     program(source.to_owned())
 }
 
-/// All headers of the standard library in one.
-const EVERYTHING: &str = "bits/stdc++.h";
-
-/// Sets of headers that are precompiled: the variant of the language file, and what it includes.
-const PRECOMPILED: [(&str, &[&str]); 4] = [
-    ("usual", &[EVERYTHING]),
-    ("everything", &[EVERYTHING]),
+/// Sets of headers that are precompiled: the name of each in the language file, and what a program includes that gets it.
+const PRECOMPILED: [(&str, &[&str]); 3] = [
+    ("everything", &["bits/stdc++.h"]),
     ("containers", &["iostream", "string", "vector"]),
     ("streams", &["iostream"]),
 ];
@@ -53,30 +49,33 @@ const JOINTS: [&str; 6] = ["##", "%:", "\\\n", "\\\r", "\\ ", "\\\t"];
 
 /// `source`, to be compiled with those precompiled headers that it includes anyway, before all else.
 fn program(source: String) -> Program {
-    let headers = leading_headers(&source);
-    let fits = |wanted: &&[&str]| wanted.iter().all(|header| headers.iter().any(|known| known == header));
-    let mut sets = PRECOMPILED.iter().filter(|(_, wanted)| fits(wanted)).map(|(variant, _)| *variant);
-    let variant = sets.find(|variant| *variant != "usual" || is_usual(&source));
-    Program { source, variant, ..Program::default() }
+    let tokens = lex(&source, &SYNTAX);
+    let included = leading_headers(&tokens);
+    let fits = |wanted: &&[&str]| wanted.iter().all(|header| included.iter().any(|known| known == header));
+    let Some((set, _)) = PRECOMPILED.iter().find(|(_, wanted)| fits(wanted)) else {
+        return Program { source, ..Program::default() };
+    };
+    let set = if *set == "everything" && is_usual(&source, &tokens) { "usual" } else { set };
+    let values = vec![("headers", set.to_owned())];
+    Program { source, variant: Some("precompiled"), values, ..Program::default() }
 }
 
 /// Whether nothing in `source` can tell if it has `<future>` and `<filesystem>`, which cost a quarter of compiling it.
-fn is_usual(source: &str) -> bool {
+fn is_usual(source: &str, tokens: &[Token<'_>]) -> bool {
     // Headers of other libraries include what they like: those that are in folders, or named as C++ headers often are.
     let is_foreign = |token: &Token<'_>| {
         let words: String = token.text.split_whitespace().collect();
         ["include", "import"].iter().any(|word| words.contains(word))
             && ["/", "\"", ".hh", ".hpp", ".hxx"].iter().any(|part| words.contains(part))
-            && words != format!("#include<{EVERYTHING}>")
+            && words != "#include<bits/stdc++.h>"
     };
     !RARE.iter().chain(&JOINTS).any(|part| source.contains(part))
-        && !lex(source, &SYNTAX).iter().any(|token| token.kind == Kind::Directive && is_foreign(token))
+        && !tokens.iter().any(|token| token.kind == Kind::Directive && is_foreign(token))
 }
 
-/// The standard headers that `source` starts with: nothing stands before or between them that could change what they
+/// The standard headers that a program starts with: nothing stands before or between them that could change what they
 /// mean.
-fn leading_headers(source: &str) -> Vec<String> {
-    let tokens = lex(source, &SYNTAX);
+fn leading_headers(tokens: &[Token<'_>]) -> Vec<String> {
     let mut headers = Vec::new();
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
