@@ -5,17 +5,12 @@ mod common;
 
 use autocodegen::sandbox::Sandbox;
 use autocodegen::sandbox::job::{Job, LimitOverrides, Outcome};
-use autocodegen::sandbox::local::{LocalSandbox, Options};
 
 use Outcome::{Passed, RuntimeError, WrongAnswer};
 
 /// Runs `(tests, outcome)` of `language` after `solution`.
 async fn check(language: &str, solution: &str, cases: &[(&str, Outcome)]) {
-    let options = Options { launcher: Some(env!("CARGO_BIN_EXE_autocodegen").into()), ..Options::default() };
-    let sandbox = match LocalSandbox::start(options) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return common::skip(language, &error.to_string()),
-    };
+    let Some(sandbox) = common::sandbox(language) else { return };
     for (tests, outcome) in cases {
         let job = Job {
             language: language.to_owned(),

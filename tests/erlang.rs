@@ -5,17 +5,12 @@ mod common;
 
 use autocodegen::sandbox::Sandbox;
 use autocodegen::sandbox::job::{Job, Outcome, Verdict};
-use autocodegen::sandbox::local::{LocalSandbox, Options};
 
 const FLOOD: usize = 8 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_outlives_the_tests_has_its_second() {
-    let options = Options { launcher: Some(env!("CARGO_BIN_EXE_autocodegen").into()), ..Options::default() };
-    let sandbox = match LocalSandbox::start(options) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return common::skip("erlang", &error.to_string()),
-    };
+    let Some(sandbox) = common::sandbox("erlang") else { return };
     for (test, expected) in [
         (r#"io:format("done")"#, "done"),
         (r#"spawn(fun() -> receive after 300 -> io:format("late") end end)"#, "late"),

@@ -6,7 +6,6 @@ mod common;
 
 use autocodegen::sandbox::Sandbox;
 use autocodegen::sandbox::job::{Job, Outcome};
-use autocodegen::sandbox::local::{LocalSandbox, Options};
 
 const SOLUTION: &str =
     "class Numbers { static final long BIG = 12345678901L; static int twice(int n) { return 2 * n; } }";
@@ -83,11 +82,7 @@ const CASES: &[(&str, Outcome, &str)] = &[
 
 #[tokio::test]
 async fn simple_tests_and_those_that_need_junit() {
-    let options = Options { launcher: Some(env!("CARGO_BIN_EXE_autocodegen").into()), ..Options::default() };
-    let sandbox = match LocalSandbox::start(options) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return common::skip("junit", &error.to_string()),
-    };
+    let Some(sandbox) = common::sandbox("junit") else { return };
     let imports = [
         "static org.junit.jupiter.api.Assertions.*",
         "org.junit.jupiter.api.*",

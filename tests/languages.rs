@@ -6,7 +6,6 @@ mod common;
 use autocodegen::sandbox::Sandbox;
 use autocodegen::sandbox::job::LimitOverrides;
 use autocodegen::sandbox::language::{Language, Languages};
-use autocodegen::sandbox::local::{LocalSandbox, Options};
 use autocodegen::sandbox::{splice, toolchain};
 
 const MINIMAL: &str = r#"
@@ -204,11 +203,7 @@ fn languages_without_packages() {
 /// The probes of every language, in jails.
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_come_to_what_their_files_say() {
-    let options = Options { launcher: Some(env!("CARGO_BIN_EXE_autocodegen").into()), ..Options::default() };
-    let sandbox = match LocalSandbox::start(options) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return common::skip("probes", &error.to_string()),
-    };
+    let Some(sandbox) = common::sandbox("probes") else { return };
     for language in Languages::embedded().unwrap().iter() {
         for (name, probe) in language.probe.iter() {
             let job = probe.job(language);

@@ -4,7 +4,6 @@
 mod common;
 
 use autocodegen::sandbox::job::Job;
-use autocodegen::sandbox::local::{LocalSandbox, Options};
 use autocodegen::sandbox::repeat::run_repeated;
 
 const JAVA_IDENTITY: &str =
@@ -20,11 +19,7 @@ const CPP_HASH_MAP: &str = "#include <iostream>\n#include <string>\n#include <un
 
 #[tokio::test(flavor = "multi_thread")]
 async fn surroundings_that_a_program_depends_on_are_found() {
-    let options = Options { launcher: Some(env!("CARGO_BIN_EXE_autocodegen").into()), ..Options::default() };
-    let sandbox = match LocalSandbox::start(options) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return common::skip("repeat", &error.to_string()),
-    };
+    let Some(sandbox) = common::sandbox("repeat") else { return };
     let first_line = Some("stdout differs from line 1 on");
     for (language, source, expected) in [
         ("python", "print(1)\nprint(sorted({'a', 'b'}))", None),
@@ -93,11 +88,7 @@ async fn surroundings_that_a_program_depends_on_are_found() {
 /// A seed set to the usual value each time gives the usual order each time.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_usual_surroundings_are_the_same_each_time() {
-    let options = Options { launcher: Some(env!("CARGO_BIN_EXE_autocodegen").into()), ..Options::default() };
-    let sandbox = match LocalSandbox::start(options) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return common::skip("repeat", &error.to_string()),
-    };
+    let Some(sandbox) = common::sandbox("repeat") else { return };
     for (language, source) in [
         (
             "python",

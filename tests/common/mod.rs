@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use autocodegen::frame::records::{json_lines, read_records};
+use autocodegen::sandbox::local::{LocalSandbox, Options};
 use serde_json::Value;
 use tokio::net::TcpSocket;
 
@@ -16,6 +17,12 @@ pub fn skip(test: &str, why: &str) {
         "SKIPPED: {test}: {why}"
     );
     eprintln!("SKIPPED: {test}: {why}");
+}
+
+/// Jails with the usual options; `None`, and `test` is skipped, where this machine has none.
+pub fn sandbox(test: &str) -> Option<LocalSandbox> {
+    let options = Options { launcher: Some(env!("CARGO_BIN_EXE_autocodegen").into()), ..Options::default() };
+    LocalSandbox::start(options).map_err(|error| skip(test, &error.to_string())).ok()
 }
 
 /// Copies a file that is to be executed. Another process does it: a child that some other test starts has a copy of
